@@ -1,0 +1,33 @@
+"""What is tried and who gets what: declarations, audience, assignment. Pure: no database, no HTTP, no pandas."""
+
+from experiments.assignment import Assignment, Step, assign, explain
+from experiments.declaration import Experiment, Product, Shop, Variant
+from experiments.errors import (
+    AnalysisError,
+    CrossliftError,
+    DeclarationError,
+    Fault,
+    RequestError,
+    StoreError,
+)
+from experiments.loading import Configs, load, load_experiment
+
+__all__ = [
+    "AnalysisError",
+    "Assignment",
+    "Configs",
+    "CrossliftError",
+    "DeclarationError",
+    "Experiment",
+    "Fault",
+    "Product",
+    "RequestError",
+    "Shop",
+    "Step",
+    "StoreError",
+    "Variant",
+    "assign",
+    "explain",
+    "load",
+    "load_experiment",
+]

@@ -1,0 +1,233 @@
+"""What a merchant declares: the classes that validate it, and the contradictions that no single field can show."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from experiments.metrics import METRICS
+from experiments.quantities import (
+    Amount,
+    Currency,
+    Days,
+    Discount,
+    Effect,
+    ExperimentKey,
+    Identifier,
+    Margin,
+    Name,
+    Placement,
+    Probability,
+    Share,
+    Text,
+    TimeZone,
+    VariantKey,
+    refuse,
+)
+from experiments.yaml_source import KeyPath
+
+Scalar = str | int | float | bool
+Contradiction = tuple[KeyPath, str, str]  # the path, what was found, what is wanted
+
+
+class Declared(BaseModel):
+    """The base of all declarations: no unknown keys, no silent conversions, no later changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _products(value: object) -> object:
+    if value == "complements":
+        return value
+    if not isinstance(value, list) or not value or not all(isinstance(item, (str, int)) for item in value):
+        raise refuse("`complements`, or a list of product ids")
+    return [str(item) for item in value]
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, (str, int, float, bool)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise refuse("text, a number, true or false")
+    return value
+
+
+def _condition(value: object) -> object:
+    return {"is": value} if not isinstance(value, dict) else value
+
+
+AnyScalar = Annotated[Any, BeforeValidator(_scalar)]
+
+
+class Condition(Declared):
+    """What one attribute of the visitor's context must be; all that is given must hold."""
+
+    equals: AnyScalar | None = Field(None, alias="is")
+    not_: AnyScalar | None = Field(None, alias="not")
+    in_: list[AnyScalar] | None = Field(None, alias="in", min_length=1)
+    not_in: list[AnyScalar] | None = Field(None, min_length=1)
+    at_least: float | None = Field(None, allow_inf_nan=False)
+    at_most: float | None = Field(None, allow_inf_nan=False)
+    exists: bool | None = None
+
+
+class Layer(Declared):
+    """A named slice of the traffic: experiments of one layer with disjoint ranges never share a visitor."""
+
+    name: Name
+    start: Share = Field(alias="from")
+    end: Share = Field(alias="to")
+
+
+class Offer(Declared):
+    """What is offered; `products` are ids, or the catalogue's complements of the product in the request's context."""
+
+    kind: Literal[
+        "cross_sell",
+        "upsell",
+        "bundle",
+        "build_your_own",
+        "free_shipping",
+        "discount",
+        "gift",
+        "loyalty",
+        "chat",
+        "custom",
+    ]
+    products: Annotated[list[Identifier] | Literal["complements"], BeforeValidator(_products)] | None = None
+    limit: int = Field(3, ge=1, le=50)
+    headline: Text | None = None
+    discount: Discount | None = None
+    decline: bool = False
+
+
+class Variant(Declared):
+    """One arm: how much of the traffic, where on the page, and what is offered there."""
+
+    weight: float = Field(1.0, ge=0, le=1e9, allow_inf_nan=False)
+    placement: Placement
+    offer: Offer | None = None
+
+
+class Metrics(Declared):
+    """What decides, what explains, and what must not get worse by more than a margin."""
+
+    primary: str = "revenue_per_visitor"
+    secondary: list[str] = ["conversion", "average_order_value"]
+    guardrails: dict[str, Margin] = {}
+
+
+class Plan(Declared):
+    """What the experiment was planned to see, and how it is read."""
+
+    minimum_effect: Effect = 0.05
+    power: Probability = 0.8
+    confidence: Probability = 0.95
+    window: Days = 7
+
+
+class Experiment(Declared):
+    """One experiment, as declared in `configs/experiments/<key>.yaml`."""
+
+    key: ExperimentKey
+    title: Text
+    hypothesis: Text = ""
+    status: Literal["draft", "running", "paused", "ended"] = "draft"
+    winner: VariantKey | None = None
+    unit: Literal["visitor_id", "customer_id", "company_id"] = "visitor_id"
+    trigger: Name = "product_page"
+    traffic: Share = 1.0
+    salt: Name | None = None
+    layer: Layer | None = None
+    audience: dict[str, Annotated[Condition, BeforeValidator(_condition)]] = {}
+    variants: dict[VariantKey, Variant] = Field(min_length=2, max_length=50)
+    metrics: Metrics = Metrics()
+    plan: Plan = Plan()
+
+    @property
+    def control(self) -> str:
+        """The key of the first variant."""
+        return next(iter(self.variants))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The declared weight of every variant."""
+        return {key: variant.weight for key, variant in self.variants.items()}
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Give what is wrong between fields that are each right by themselves."""
+        if not any(self.weights.values()):
+            yield ("variants",), "no weight above 0", "at least one"
+        if self.winner is not None and self.winner not in self.variants:
+            yield ("winner",), f"`{self.winner}`", f"one of the variants: {', '.join(self.variants)}"
+        if self.winner is not None and self.status != "ended":
+            yield ("winner",), f"a winner while the status is {self.status}", "`status: ended`, or no winner"
+        if self.layer and self.layer.start >= self.layer.end:
+            yield ("layer",), "a range that holds nobody", "`from` below `to`"
+        for key, variant in self.variants.items():
+            path: KeyPath = ("variants", key)
+            if variant.placement == "none" and variant.offer:
+                yield (*path, "offer"), "an offer with `placement: none`", "a placement, or no offer"
+            if variant.placement != "none" and not variant.offer:
+                yield path, f"`placement: {variant.placement}` with nothing to show there", "an offer"
+        yield from self._unknown_metrics()
+
+    def _unknown_metrics(self) -> Iterator[Contradiction]:
+        named: list[tuple[KeyPath, str]] = [(("metrics", "primary"), self.metrics.primary)]
+        named += [(("metrics", "secondary", index), name) for index, name in enumerate(self.metrics.secondary)]
+        named += [(("metrics", "guardrails", name), name) for name in self.metrics.guardrails]
+        for path, name in named:
+            if name not in METRICS:
+                yield path, f"the unknown metric `{name}`", f"one of {', '.join(METRICS)}"
+
+
+class Shop(Declared):
+    """The shop as a whole, from `configs/shop.yaml`; without that file, a shop in USD and UTC."""
+
+    currency: Currency = "USD"
+    time_zone: TimeZone = "UTC"
+    platform: Literal["shopify", "woocommerce", "custom"] = "custom"
+    holdout: Share = 0.0
+
+
+class Product(Declared):
+    """One product of the catalogue; price and cost in major units of the shop's currency."""
+
+    id: Identifier
+    title: Text
+    price: Amount
+    cost: Amount | None = None
+    url: Text = ""
+    image: Text = ""
+    tags: list[str] = []
+    complements: list[Identifier] = []
+
+
+class Catalog(Declared):
+    """The products that offers are made of, from `configs/catalog.yaml`."""
+
+    products: list[Product] = []
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Give the ids that stand twice."""
+        seen: dict[str, int] = {}
+        for index, product in enumerate(self.products):
+            if product.id in seen:
+                wanted = f"each id once; products.{seen[product.id]} has it already"
+                yield ("products", index, "id"), f"the id `{product.id}` a second time", wanted
+            seen.setdefault(product.id, index)
+
+
+def declared_dict(experiment: Experiment) -> dict[str, Any]:
+    """Give a declaration as plain JSON values, the way a merchant would write it."""
+    return experiment.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def material(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Give of a declaration what changes an experiment: all but its texts and its status."""
+    kept = {name: value for name, value in declared.items() if name not in ("title", "hypothesis", "status", "winner")}
+    kept["variants"] = {
+        key: variant
+        | {"offer": {name: value for name, value in variant.get("offer", {}).items() if name != "headline"}}
+        for key, variant in declared["variants"].items()
+    }
+    return kept
