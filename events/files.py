@@ -1,0 +1,228 @@
+"""CSV files in: exposures, interactions and orders, a row each."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from events.records import KINDS, AnyRecord, Exposure, Interaction, Order, Reader
+from events.store import Store
+from experiments.declaration import declared_dict
+from experiments.errors import RequestError
+from experiments.loading import Configs
+
+RowReader = Callable[[Mapping[str, Any]], AnyRecord]
+Logged = TypeVar("Logged", Exposure, Interaction)
+
+ROWS_A_COMMIT = 5_000
+REPORTED_ROWS = 20
+
+
+@dataclass
+class Imported:
+    """
+    What an import did.
+
+    Attributes:
+        accepted: Rows that were new.
+        duplicates: Rows that were there already, or older than what was there.
+        rejected: (line, reason) of the first bad rows.
+        rejected_count: How many rows were bad.
+        ignored: Columns that mean nothing to crosslift.
+    """
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+    rejected_count: int = 0
+    ignored: list[str] = field(default_factory=list)
+
+
+class BadRows(RequestError):
+    """A file that was not imported, because rows of it are bad."""
+
+    def __init__(self, path: Path, imported: Imported) -> None:
+        self.imported = imported
+        super().__init__("\n".join(f"{path}:{line}: {reason}" for line, reason in imported.rejected))
+
+
+def import_csv(
+    path: Path,
+    kind: str,
+    store: Store,
+    configs: Configs,
+    *,
+    skip_bad_rows: bool = False,
+    now_ms: int,
+    progress: Callable[[int], object] | None = None,
+) -> Imported:
+    """
+    Import a CSV file; importing it again changes nothing.
+
+    Args:
+        path: UTF-8, comma-separated, with a header; docs/importing.md lists the columns.
+        kind: `exposures`, `interactions` or `orders`.
+        store: Where the rows go.
+        configs: Whose experiments, currency and time zone the rows are held against.
+        skip_bad_rows: Import the good rows of a file that has bad ones.
+        now_ms: The time at which epochs are opened for experiments that have none.
+        progress: Called with the number of rows done.
+
+    Raises:
+        BadRows: A row is bad; nothing was imported.
+        RequestError: The file cannot be read as CSV with the columns that are needed.
+    """
+    read = _row_reader(kind, configs)
+    checked = Imported(ignored=_ignored_columns(path, kind))
+    if not skip_bad_rows:
+        for _ in _records(path, read, checked):
+            pass
+        if checked.rejected_count:
+            raise BadRows(path, checked)
+    imported = Imported(ignored=checked.ignored)
+    numbered = _with_epochs(_records(path, read, imported), store, configs, now_ms)
+    for records in _batches(numbered, ROWS_A_COMMIT):
+        fresh = store.write(records)
+        imported.accepted += sum(fresh)
+        imported.duplicates += len(fresh) - sum(fresh)
+        if progress:
+            progress(len(records))
+    return imported
+
+
+def _batches(records: Iterator[AnyRecord], size: int) -> Iterator[list[AnyRecord]]:
+    batch: list[AnyRecord] = []
+    for record in records:
+        batch.append(record)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _records(path: Path, read: RowReader, imported: Imported) -> Iterator[AnyRecord]:
+    with _opened(path) as file:
+        rows = csv.DictReader(file, strict=True)
+        while True:
+            try:
+                row = next(rows, None)
+                if row is None:
+                    return
+                yield read(_cells(row))
+            except (RequestError, csv.Error) as error:
+                imported.rejected_count += 1
+                if len(imported.rejected) < REPORTED_ROWS:
+                    imported.rejected.append((rows.line_num, str(error)))
+                if isinstance(error, csv.Error):
+                    return
+            except UnicodeDecodeError:
+                raise RequestError(
+                    f"{path}:{rows.line_num + 1}: found bytes that are not UTF-8; wanted UTF-8 text"
+                ) from None
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open(newline="", encoding="utf-8-sig")
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _cells(row: dict[str | None, Any]) -> dict[str, Any]:
+    if None in row:
+        raise RequestError(f"found {len(row[None])} cells more than the header has columns; wanted as many")
+    if None in row.values():
+        raise RequestError("found fewer cells than the header has columns; wanted as many")
+    return {str(name).strip(): value for name, value in row.items() if value.strip() != ""}
+
+
+def _ignored_columns(path: Path, kind: str) -> list[str]:
+    """
+    Give the columns that no field is read from.
+
+    Raises:
+        RequestError: The file has no header, or lacks a column that is needed.
+    """
+    with _opened(path) as file:
+        try:
+            header = [name.strip() for name in next(csv.reader(file), [])]
+        except (UnicodeDecodeError, csv.Error):
+            raise RequestError(
+                f"{path}:1: found no readable header; wanted comma-separated column names in UTF-8"
+            ) from None
+    needed = {
+        "exposures": ["experiment", "unit_id", "variant", "exposed_at"],
+        "orders": ["order_id", "ordered_at", "gross"],
+    }
+    needed["interactions"] = ["event_id", "kind", "experiment", "variant", "unit_id", "occurred_at"]
+    spellings = _spellings(kind)
+    present = {spellings[name] for name in header if name in spellings}
+    missing = [name for name in needed[kind] if name not in present]
+    if missing:
+        raise RequestError(
+            f"{path}:1: found the columns {', '.join(header) or 'none'}; wanted {', '.join(missing)} too"
+        )
+    return [name for name in header if name not in spellings and not name.startswith("attributes.")]
+
+
+def _spellings(kind: str) -> dict[str, str]:
+    """Map every accepted column name to the name that stands for it in messages."""
+    spellings = {"visitor_id": "unit_id"}
+    for column in KINDS[kind].model_fields:
+        plain = column.removesuffix("_minor").removesuffix("_ms")
+        spellings |= {column: plain, plain: plain}
+    return {name: plain for name, plain in spellings.items() if plain != "lines"}
+
+
+def _row_reader(kind: str, configs: Configs) -> RowReader:
+    known = _spellings(kind)
+    reader = Reader(configs.shop.currency, configs.shop.time_zone)
+
+    def order(row: Mapping[str, Any]) -> Order:
+        return reader.order({"source": "csv", **{name: value for name, value in row.items() if name in known}})
+
+    def interaction(row: Mapping[str, Any]) -> Interaction:
+        return _declared(reader.interaction({name: value for name, value in row.items() if name in known}), configs)
+
+    def exposure(row: Mapping[str, Any]) -> Exposure:
+        fields = {name: value for name, value in row.items() if name in known and name != "attributes"}
+        return _declared(reader.exposure({**fields, "attributes": _attributes(row)}), configs)
+
+    readers: dict[str, RowReader] = {"orders": order, "interactions": interaction, "exposures": exposure}
+    return readers[kind]
+
+
+def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a JSON object from `attributes`, and text from every `attributes.NAME`."""
+    try:
+        attributes = json.loads(row.get("attributes", "{}"))
+    except ValueError:
+        attributes = None
+    if not isinstance(attributes, dict):
+        raise RequestError(f"attributes: found {row['attributes'][:60]!r}; wanted a JSON object")
+    return attributes | {name[11:]: value for name, value in row.items() if name.startswith("attributes.")}
+
+
+def _declared(record: Logged, configs: Configs) -> Logged:
+    if record.experiment not in configs.experiments:
+        raise RequestError(f"experiment: found {record.experiment!r}; wanted one of {', '.join(configs.experiments)}")
+    variants = configs.experiments[record.experiment].variants
+    if record.variant not in variants:
+        raise RequestError(f"variant: found {record.variant!r}; wanted one of {', '.join(variants)}")
+    return record
+
+
+def _with_epochs(records: Iterator[AnyRecord], store: Store, configs: Configs, now_ms: int) -> Iterator[AnyRecord]:
+    """Put exposures that name no epoch into the current one of their experiment."""
+    current: dict[str, int] = {}
+    for record in records:
+        if not isinstance(record, Exposure) or "epoch" in record.model_fields_set:
+            yield record
+            continue
+        if record.experiment not in current:
+            declared = declared_dict(configs.experiments[record.experiment])
+            current[record.experiment] = store.open_epoch(record.experiment, declared, now_ms)
+        yield record.model_copy(update={"epoch": current[record.experiment]})

@@ -1,0 +1,108 @@
+"""The tables, as migrations that sqlite-utils applies and records; docs/schema.md says what each column means."""
+
+from typing import Any
+
+from sqlite_utils import Database
+from sqlite_utils.db import Table
+from sqlite_utils.migrations import Migrations
+
+MIGRATIONS = Migrations("crosslift")
+
+
+def _create(db: Database, name: str, columns: dict[str, Any], pk: str | tuple[str, ...], optional: str = "") -> None:
+    table = db[name]
+    assert isinstance(table, Table)  # noqa: S101  a view has no create(); none has this name
+    required = set(columns) - set(optional.split())
+    table.create(columns, pk=pk, not_null=required, strict=True)
+
+
+@MIGRATIONS(name="001_tables")
+def create_tables(db: Database) -> None:
+    """Create every table of the first version."""
+    _create(
+        db,
+        "exposures",
+        {
+            "experiment": str,
+            "unit_id": str,
+            "variant": str,
+            "epoch": int,
+            "exposed_at_ms": int,
+            "attributes": str,
+            "bot": int,
+        },
+        pk=("experiment", "unit_id", "variant"),
+    )
+    _create(
+        db,
+        "interactions",
+        {
+            "event_id": str,
+            "kind": str,
+            "experiment": str,
+            "variant": str,
+            "unit_id": str,
+            "placement": str,
+            "product_id": str,
+            "quantity": int,
+            "value_minor": int,
+            "occurred_at_ms": int,
+        },
+        pk="event_id",
+    )
+    _create_orders(db)
+    _create(db, "aliases", {"visitor_id": str, "unit_id": str, "linked_at_ms": int}, pk="visitor_id")
+    epochs = {"experiment": str, "epoch": int, "declared_at_ms": int, "declaration": str}
+    _create(db, "epochs", epochs, pk=("experiment", "epoch"))
+    quarantine = {"id": int, "received_at_ms": int, "source": str, "reason": str, "payload": str}
+    _create(db, "quarantine", quarantine, pk="id")
+    keys = {"digest": str, "kind": str, "hint": str, "created_at_ms": int, "revoked_at_ms": int}
+    _create(db, "keys", keys, pk="digest", optional="revoked_at_ms")
+    _create(db, "secrets", {"name": str, "value": str}, pk="name")
+
+
+def _create_orders(db: Database) -> None:
+    money = ("gross_minor", "discount_minor", "shipping_minor", "tax_minor", "refunded_minor", "cost_minor")
+    _create(
+        db,
+        "orders",
+        {
+            "shop": str,
+            "order_id": str,
+            "unit_id": str,
+            "customer_id": str,
+            "company_id": str,
+            "ordered_at_ms": int,
+            "updated_at_ms": int,
+            "currency": str,
+            **dict.fromkeys(money, int),
+            "units": int,
+            "source": str,
+            "verified": int,
+            "excluded": str,
+        },
+        pk=("shop", "order_id"),
+        optional="unit_id customer_id company_id cost_minor excluded",
+    )
+    db.execute("CREATE INDEX orders_by_unit ON orders (unit_id, ordered_at_ms)")
+    _create(
+        db,
+        "order_lines",
+        {
+            "shop": str,
+            "order_id": str,
+            "line_id": str,
+            "product_id": str,
+            "sku": str,
+            "quantity": int,
+            "gross_minor": int,
+            "discount_minor": int,
+            "refunded_minor": int,
+            "cost_minor": int,
+            "offer_experiment": str,
+            "offer_variant": str,
+            "bundle_id": str,
+        },
+        pk=("shop", "order_id", "line_id"),
+        optional="cost_minor offer_experiment offer_variant bundle_id",
+    )
