@@ -1,0 +1,146 @@
+"""The public web app: routes, keys and cookies around the assignments and the collector."""
+
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from flask import Flask, Request, Response, request
+from werkzeug.exceptions import HTTPException
+
+from events.store import Store, open_store
+from experiments.errors import StoreError
+from experiments.loading import Configs, load
+from server.assignments import Assignments, mint_visitor_id, now_ms, open_epochs
+from server.collect import Collector
+from server.keys import KeyKind, Keyring
+from server.problems import Problem
+from server.requests import MAX_BODY_BYTES, AssignmentsBody, EventsBody, read_body
+from server.tokens import Signer
+
+COOKIE = "crosslift_visitor"
+COOKIE_S = 400 * 86_400  # the longest that browsers keep one
+
+log = logging.getLogger("crosslift")
+
+
+def create_app(
+    configs: str | Path | Configs = "configs",
+    store: str | Store = "sqlite:///crosslift.db",
+    clock_ms: Callable[[], int] = now_ms,
+) -> Flask:
+    """
+    Build the public app.
+
+    Args:
+        configs: Folder of the declarations, or the declarations.
+        store: URL of the store, or the store.
+        clock_ms: The time, in milliseconds UTC.
+
+    Raises:
+        DeclarationError: A declaration is wrong; nothing is served.
+        StoreError: The store cannot be opened.
+    """
+    loaded = configs if isinstance(configs, Configs) else load(configs)
+    opened = open_store(store) if isinstance(store, str) else store
+    signer = Signer(opened.secret("signing", os.urandom(32).hex()))
+    live = open_epochs(loaded, opened, clock_ms())
+    keyring = Keyring(opened)
+    assignments = Assignments(live, opened, signer, clock_ms)
+    collector = Collector(live, opened, signer, clock_ms)
+
+    app = Flask("crosslift", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(StoreError, _store_problem)
+    app.register_error_handler(HTTPException, _http_problem)
+    app.register_error_handler(Exception, _fault)
+
+    @app.post("/v1/assignments")
+    def post_assignments() -> Response:
+        """{visitor_id?, context?, experiments?, expose?} -> {visitor_id, assignments}; any key."""
+        _authorise(request, keyring)
+        body = read_body(AssignmentsBody, request.get_data())
+        known = body.visitor_id or _cookie_visitor(request)
+        visitor_id = known or mint_visitor_id(clock_ms())
+        response = _json(assignments.answer(body, visitor_id))
+        if known is None:
+            response.set_cookie(
+                COOKIE, visitor_id, max_age=COOKIE_S, secure=True, samesite="Lax", httponly=True, path="/"
+            )
+        return response
+
+    @app.post("/v1/events")
+    def post_events() -> Response:
+        """{events: [...]} -> 202 {accepted, duplicates, rejected}; orders only with a secret key."""
+        kind = _authorise(request, keyring)
+        return _json(collector.answer(read_body(EventsBody, request.get_data()), kind), 202)
+
+    @app.get("/healthz")
+    def get_healthz() -> Response:
+        """200 while the process answers; no key."""
+        return _json({"status": "ok"})
+
+    return app
+
+
+def app_from_environment() -> Flask:
+    """Build the app of a worker process, from CROSSLIFT_CONFIGS and CROSSLIFT_STORE."""
+    return create_app(os.environ["CROSSLIFT_CONFIGS"], os.environ["CROSSLIFT_STORE"])
+
+
+def _authorise(sent: Request, keyring: Keyring) -> KeyKind:
+    """
+    Tell what the request's key allows.
+
+    Raises:
+        Problem: 401 without a key of ours; a secret key in the address is not taken, since addresses are logged.
+    """
+    scheme, _, bearer = sent.headers.get("Authorization", "").partition(" ")
+    key = (bearer.strip() if scheme.lower() == "bearer" else "") or sent.headers.get("X-API-Key", "")
+    if not key:
+        key = sent.args.get("key", "")
+        if key.startswith("sk_"):
+            raise Problem(401, "key: found a secret key in the address; wanted it as Authorization: Bearer")
+    kind = keyring.kind(key) if key else None
+    if kind is None:
+        found = "a key that is not known, or revoked" if key else "no key"
+        headers = {"WWW-Authenticate": 'Bearer realm="crosslift"'}
+        raise Problem(401, f"key: found {found}; wanted Authorization: Bearer pk_... or sk_...", headers=headers)
+    return kind
+
+
+def _cookie_visitor(sent: Request) -> str | None:
+    value = sent.cookies.get(COOKIE, "")
+    return value if re.fullmatch(r"[\x21-\x7e]{1,256}", value) else None
+
+
+def _json(value: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _problem(problem: Problem) -> Response:
+    response = Response(orjson.dumps(problem.to_dict()), problem.status, mimetype="application/problem+json")
+    response.headers.update(problem.headers)
+    return response
+
+
+def _http_problem(error: HTTPException) -> Response:
+    """Answer what Flask itself refuses: unknown addresses, methods, bodies that are too long."""
+    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    return _problem(Problem(error.code or 500, error.description or error.name, headers=headers))
+
+
+def _store_problem(error: StoreError) -> Response:
+    log.error("the store failed: %s", error)
+    return _problem(
+        Problem(503, "the store cannot be reached; nothing of this request was kept", headers={"Retry-After": "1"})
+    )
+
+
+def _fault(error: Exception) -> Response:
+    log.exception("a request failed", exc_info=error)
+    return _problem(Problem(500, "an unexpected fault; it is in the server's log"))

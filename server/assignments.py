@@ -1,0 +1,142 @@
+"""Which variants a visitor gets; a fault serves the control and shows itself."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from events.records import Exposure
+from events.store import Store
+from experiments.assignment import Assignment, assign, serve, unit_of
+from experiments.declaration import Experiment, declared_dict
+from experiments.errors import RequestError, StoreError
+from experiments.loading import Configs
+from experiments.offers import resolve
+from server.requests import AssignmentsBody
+from server.tokens import Claim, Signer
+
+log = logging.getLogger("crosslift")
+
+
+def now_ms() -> int:
+    """Give the time in milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def mint_visitor_id(at_ms: int) -> str:
+    """Make a visitor id that sorts by time, so that stores append instead of scattering: 48 bits of time, 80 at random."""
+    return f"{at_ms:012x}{secrets.token_hex(10)}"
+
+
+@dataclass(frozen=True)
+class Live:
+    """The declarations that are served now, and the epoch of each."""
+
+    configs: Configs
+    epochs: Mapping[str, int]
+
+
+def open_epochs(configs: Configs, store: Store, at_ms: int) -> Live:
+    """Open the epochs of all running experiments; a paused or ended one keeps its last."""
+    epochs = {
+        key: store.open_epoch(key, declared_dict(one), at_ms)
+        for key, one in configs.experiments.items()
+        if one.status == "running"
+    }
+    return Live(configs, epochs)
+
+
+class Assignments:
+    """Answers `POST /v1/assignments`."""
+
+    def __init__(self, live: Live, store: Store, signer: Signer, clock_ms: Callable[[], int] = now_ms) -> None:
+        self.live = live
+        self._store = store
+        self._signer = signer
+        self._clock_ms = clock_ms
+
+    def answer(self, body: AssignmentsBody, visitor_id: str) -> dict[str, Any]:
+        """
+        Give every experiment's assignment for a visitor, or those that the body names.
+
+        With `expose`, the exposures are durable before the answer is given; where they cannot be written, the control is
+        served, and nothing is exposed.
+        """
+        configs = self.live.configs
+        keys = body.experiments
+        if keys is None:
+            keys = [key for key, one in configs.experiments.items() if one.status != "draft"]
+        given = {key: self._assign(key, visitor_id, body.context) for key in keys}
+        if body.expose:
+            self._expose(given, visitor_id, body.context)
+        shown = {key: self._shown(key, one, visitor_id, body.context) for key, one in given.items()}
+        return {"visitor_id": visitor_id, "assignments": shown}
+
+    def _assign(self, key: str, visitor_id: str, context: Mapping[str, Any]) -> Assignment:
+        experiment = self.live.configs.experiments.get(key)
+        if experiment is None:
+            return Assignment(None, "none", None, "unknown")
+        try:
+            unit_id = unit_of(experiment, visitor_id, context)
+        except RequestError:
+            return Assignment(None, "none", None, "no_unit")
+        try:
+            return assign(experiment, unit_id, context, holdout=self.live.configs.shop.holdout)
+        except Exception:  # whatever it is, the shop goes on with the control
+            log.exception("assigning %s failed; the control is served", key)
+            return serve(experiment, experiment.control, "fault")
+
+    def _expose(self, given: dict[str, Assignment], visitor_id: str, context: Mapping[str, Any]) -> None:
+        exposed = [key for key, one in given.items() if one.exposable]
+        try:
+            self._store.write([self.exposure(key, given[key], visitor_id, context) for key in exposed])
+        except StoreError:
+            log.exception("exposures cannot be written; the control is served")
+            for key in exposed:
+                experiment = self.live.configs.experiments[key]
+                given[key] = serve(experiment, experiment.control, "fault")
+
+    def exposure(self, key: str, one: Assignment, visitor_id: str, context: Mapping[str, Any]) -> Exposure:
+        """Build the exposure of an assignment, now."""
+        experiment = self.live.configs.experiments[key]
+        return Exposure(
+            experiment=key,
+            unit_id=unit_of(experiment, visitor_id, context),
+            variant=one.variant or experiment.control,
+            epoch=self.live.epochs[key],
+            exposed_at_ms=self._clock_ms(),
+            attributes=plain(context),
+        )
+
+    def _shown(self, key: str, one: Assignment, visitor_id: str, context: Mapping[str, Any]) -> dict[str, Any]:
+        configs = self.live.configs
+        experiment = configs.experiments.get(key)
+        token = None
+        if one.exposable and experiment is not None:
+            unit_id = unit_of(experiment, visitor_id, context)
+            claim = Claim(key, one.variant or experiment.control, unit_id, self.live.epochs[key])
+            token = self._signer.sign(claim, self._clock_ms() // 1000)
+        return {
+            "variant": one.variant,
+            "placement": one.placement,
+            "offer": resolve(one.offer, configs.products, context),
+            "reason": one.reason,
+            "epoch": self.live.epochs.get(key),
+            "exposure_token": token,
+        }
+
+
+def plain(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of a context what a segment can be made of: short text, numbers, true and false."""
+    return {
+        name: value
+        for name, value in context.items()
+        if isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= 256)
+    }
+
+
+def derived(experiment: Experiment, visitor_id: str, context: Mapping[str, Any], holdout: float) -> Assignment:
+    """Assign afresh, for an exposure that came without a token."""
+    return assign(experiment, unit_of(experiment, visitor_id, context), context, holdout=holdout)

@@ -1,0 +1,135 @@
+"""The commands of whoever runs the server: serve, keys."""
+
+import json
+import os
+import socket
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from events.cli import store_option
+from experiments.cli import configs_option, format_option
+
+if TYPE_CHECKING:
+    from events.store import Store
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; the default is this machine only."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+@configs_option
+@store_option
+def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> None:
+    """Serve assignments and take events, until interrupted."""
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    from events.store import open_store
+    from experiments.loading import load
+
+    load(configs)  # wrong declarations and an unusable store are said here, once, and not by every worker
+    open_store(store_url).close()
+    port = _bindable(host, port)
+    os.environ["CROSSLIFT_CONFIGS"] = os.path.abspath(configs)
+    os.environ["CROSSLIFT_STORE"] = store_url
+    click.echo(f"crosslift listens on http://{host}:{port} ({workers} worker{'s' if workers > 1 else ''}, {store_url})")
+    Server(
+        "server.app:app_from_environment",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=workers,
+        blocking_threads=4,
+        respawn_failed_workers=True,
+        log_level=LogLevels.warning,
+        websockets=False,
+    ).serve()
+
+
+def _bindable(host: str, port: int) -> int:
+    """
+    Give the port, or a free one for 0.
+
+    Raises:
+        ClickException: The address cannot be listened on.
+    """
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as bound:
+            return int(bound.getsockname()[1])
+    except OSError as error:
+        raise click.UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+@click.group(invoke_without_command=True)
+@store_option
+@format_option
+@click.pass_context
+def keys(context: click.Context, store_url: str, format_: str) -> None:
+    """
+    List the API keys; where there are none yet, make a first pair.
+
+    A key is shown once, when it is made: the store keeps only its SHA-256.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with _opened(store_url) as store:
+        known = store.keys()
+        if not known:
+            _create(store, format_)
+            return
+    if format_ == "json":
+        listed = [{name: row[name] for name in ("hint", "kind", "created_at_ms", "revoked_at_ms")} for row in known]
+        click.echo(json.dumps({"keys": listed}, indent=2))
+        return
+    for row in known:
+        made = time.strftime("%Y-%m-%d", time.gmtime(row["created_at_ms"] / 1000))
+        click.echo(f"{row['hint']}…  {row['kind']:<11}  made {made}  {'revoked' if row['revoked_at_ms'] else 'in use'}")
+    click.echo("\n`crosslift keys create` makes a new pair; a key is shown only when it is made.")
+
+
+@keys.command()
+@store_option
+@format_option
+def create(store_url: str, format_: str) -> None:
+    """Make a publishable and a secret key, and show them this once."""
+    with _opened(store_url) as store:
+        _create(store, format_)
+
+
+@keys.command()
+@click.argument("hint")
+@store_option
+def revoke(hint: str, store_url: str) -> None:
+    """Revoke the key that begins with HINT, as `crosslift keys` lists it."""
+    with _opened(store_url) as store:
+        if not store.revoke_key(hint.rstrip("…"), time.time_ns() // 1_000_000):
+            raise click.UsageError(f"found no key in use that is listed as {hint!r}")
+    click.echo("Revoked; servers refuse it within two seconds.")
+
+
+def _create(store: "Store", format_: str) -> None:
+    from server.keys import create_key
+
+    at_ms = time.time_ns() // 1_000_000
+    publishable, secret = create_key(store, "publishable", at_ms), create_key(store, "secret", at_ms)
+    if format_ == "json":
+        click.echo(json.dumps({"publishable": publishable, "secret": secret}, indent=2))
+        return
+    click.echo(f"publishable  {publishable}   for storefronts: assignments, exposures, interactions")
+    click.echo(f"secret       {secret}   for servers: orders too; keep it to yourself")
+
+
+def _opened(store_url: str) -> "closing[Store]":
+    from events.store import open_store
+
+    return closing(open_store(store_url))
+
+
+commands = [serve, keys]

@@ -1,0 +1,128 @@
+"""`POST /v1/events`: reads what happened, refuses what is false, and answers once it is durable."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from events.records import AnyRecord, Exposure, Interaction, InteractionKind, Reader, parse
+from events.store import Store
+from experiments.assignment import unit_of
+from experiments.declaration import Experiment
+from experiments.errors import RequestError
+from server.assignments import Live, derived, now_ms, plain
+from server.keys import KeyKind
+from server.problems import Problem
+from server.requests import DerivedExposure, EventsBody, TokenExposure
+from server.tokens import Claim, Signer
+
+TYPES = ("exposure", *get_args(InteractionKind), "order")
+FUTURE_MS = 5 * 60_000  # clocks differ
+LATE_MS = 7 * 86_400_000  # how long a browser's outbox may have waited
+
+
+class Collector:
+    """Turns events into records and writes them in one transaction."""
+
+    def __init__(self, live: Live, store: Store, signer: Signer, clock_ms: Callable[[], int] = now_ms) -> None:
+        self.live = live
+        self._store = store
+        self._signer = signer
+        self._clock_ms = clock_ms
+        self._reader = Reader(live.configs.shop.currency, live.configs.shop.time_zone)
+
+    def answer(self, body: EventsBody, kind: KeyKind) -> dict[str, Any]:
+        """
+        Write a request's events.
+
+        Returns:
+            accepted + duplicates + rejected = the events sent; a rejected one says its index and what to mend.
+
+        Raises:
+            Problem: 403 for an order with a publishable key; nothing is written.
+            StoreError: Nothing is written.
+        """
+        orders = [index for index, event in enumerate(body.events) if event.get("type") == "order"]
+        if orders and kind != "secret":
+            detail = f"events.{orders[0]}: found an order sent with a publishable key; wanted a secret key (sk_), from a server"
+            raise Problem(403, detail)
+        records: list[AnyRecord] = []
+        rejected: list[dict[str, Any]] = []
+        for index, event in enumerate(body.events):
+            try:
+                records.append(self._record(event, kind))
+            except RequestError as error:
+                rejected.append({"index": index, "error": str(error)})
+        fresh = self._store.write(records) if records else []
+        return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
+
+    def _record(self, event: Mapping[str, Any], kind: KeyKind) -> AnyRecord:
+        kind_of_event = event.get("type")
+        if kind_of_event not in TYPES:
+            raise RequestError(f"type: found {kind_of_event!r}; wanted one of {', '.join(TYPES)}")
+        fields = {name: value for name, value in event.items() if name != "type"}
+        if kind_of_event == "order":
+            order = self._reader.order(fields)
+            self._timely(order.ordered_at_ms, "ordered_at", "secret")
+            return order
+        if kind_of_event == "exposure":
+            return self._exposure(self._reader.spelled_out(fields), kind)
+        if "occurred_at" not in fields:
+            fields.setdefault("occurred_at_ms", self._clock_ms())
+        interaction = self._reader.interaction(fields | {"kind": kind_of_event})
+        self._timely(interaction.occurred_at_ms, "occurred_at", kind)
+        self._declared(interaction)
+        return interaction
+
+    def _exposure(self, fields: Mapping[str, Any], kind: KeyKind) -> Exposure:
+        if "exposure_token" in fields:
+            carrying = parse(TokenExposure, fields)
+            claim, attributes, sent_ms = self._claimed(carrying), carrying.attributes, carrying.exposed_at_ms
+        else:
+            naming = parse(DerivedExposure, fields)
+            claim, attributes, sent_ms = self._derived(naming), naming.context | naming.attributes, naming.exposed_at_ms
+        at_ms = self._clock_ms() if sent_ms is None else sent_ms
+        self._timely(at_ms, "exposed_at", kind)
+        told = {
+            "experiment": claim.experiment,
+            "unit_id": claim.unit_id,
+            "variant": claim.variant,
+            "epoch": claim.epoch,
+        }
+        return parse(Exposure, {**told, "exposed_at_ms": at_ms, "attributes": plain(attributes)})
+
+    def _claimed(self, sent: TokenExposure) -> Claim:
+        claim = self._signer.verify(sent.exposure_token, self._clock_ms() // 1000)
+        for name in ("experiment", "variant", "unit_id"):
+            told = getattr(sent, name)
+            if told is not None and told != getattr(claim, name):
+                raise RequestError(f"{name}: found {told!r}; wanted {getattr(claim, name)!r}, as the token says")
+        return claim
+
+    def _derived(self, sent: DerivedExposure) -> Claim:
+        experiment = self._experiment(sent.experiment)
+        one = derived(experiment, sent.unit_id, sent.context, self.live.configs.shop.holdout)
+        if not one.exposable or one.variant is None:
+            raise RequestError(
+                f"unit_id: found a unit that is not in {experiment.key} ({one.reason}); wanted none of its exposures"
+            )
+        if sent.variant is not None and sent.variant != one.variant:
+            raise RequestError(f"variant: found {sent.variant!r}; wanted {one.variant!r}, as assigned")
+        unit_id = unit_of(experiment, sent.unit_id, sent.context)
+        return Claim(experiment.key, one.variant, unit_id, self.live.epochs[experiment.key])
+
+    def _declared(self, interaction: Interaction) -> None:
+        variants = self._experiment(interaction.experiment).variants
+        if interaction.variant not in variants:
+            raise RequestError(f"variant: found {interaction.variant!r}; wanted one of {', '.join(variants)}")
+
+    def _experiment(self, key: str) -> Experiment:
+        experiment = self.live.configs.experiments.get(key)
+        if experiment is None:
+            raise RequestError(f"experiment: found {key!r}; wanted one that is declared")
+        return experiment
+
+    def _timely(self, at_ms: int, name: str, kind: KeyKind) -> None:
+        now = self._clock_ms()
+        if at_ms > now + FUTURE_MS:
+            raise RequestError(f"{name}: found a time in the future; wanted one that has been")
+        if kind == "publishable" and at_ms < now - LATE_MS:
+            raise RequestError(f"{name}: found a time more than 7 days ago; wanted a later one, or a secret key")

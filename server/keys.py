@@ -1,0 +1,53 @@
+"""API keys: `pk_` for what a browser may send, `sk_` for what moves money. The store keeps only their SHA-256."""
+
+import secrets
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Literal
+
+from events.store import Store
+from experiments.errors import StoreError
+
+KeyKind = Literal["publishable", "secret"]
+
+PREFIXES: dict[KeyKind, str] = {"publishable": "pk_", "secret": "sk_"}
+REFRESH_S = 2.0
+
+
+def digest(key: str) -> str:
+    """Give what the store keeps of a key."""
+    return sha256(key.encode()).hexdigest()
+
+
+def create_key(store: Store, kind: KeyKind, now_ms: int) -> str:
+    """Make a key and keep its digest; the key itself is shown this once."""
+    key = PREFIXES[kind] + secrets.token_urlsafe(24)
+    store.add_key(digest(key), kind, key[:9], now_ms)
+    return key
+
+
+class Keyring:
+    """Knows the store's keys; new and revoked ones take effect within two seconds."""
+
+    def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._kinds: dict[str, KeyKind] = {}
+        self._read_at = -REFRESH_S
+
+    def kind(self, key: str) -> KeyKind | None:
+        """Tell what a key is for; None for a key that is not ours, or revoked."""
+        hashed = digest(key)
+        age = self._monotonic() - self._read_at
+        if age >= REFRESH_S or (hashed not in self._kinds and age >= 0.1):
+            self._refresh()
+        return self._kinds.get(hashed)
+
+    def _refresh(self) -> None:
+        try:
+            rows = self._store.keys()
+        except StoreError:
+            return  # the keys known so far serve on while the store is away
+        self._kinds = {row["digest"]: row["kind"] for row in rows if row["revoked_at_ms"] is None}
+        self._read_at = self._monotonic()

@@ -1,0 +1,89 @@
+"""The bodies that clients send, bounded in every direction."""
+
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from events.records import Id, ShortText
+from server.problems import Problem
+
+MAX_BODY_BYTES = 1 << 20
+MAX_EVENTS = 1000
+
+Body = TypeVar("Body", bound=BaseModel)
+Context = Annotated[dict[ShortText, Any], Field(max_length=50)]
+
+
+class AssignmentsBody(BaseModel):
+    """`POST /v1/assignments`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    visitor_id: Id | None = None
+    context: Context = {}
+    experiments: Annotated[list[Id], Field(max_length=100)] | None = None
+    expose: bool = False
+
+
+class EventsBody(BaseModel):
+    """`POST /v1/events`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_EVENTS)]
+
+
+class TokenExposure(BaseModel):
+    """An exposure that carries the token of its assignment; what it names besides must agree with the token."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    exposure_token: Annotated[str, Field(max_length=2000)]
+    experiment: Id | None = None
+    variant: Id | None = None
+    unit_id: Id | None = None
+    exposed_at_ms: int | None = None
+    attributes: Context = {}
+
+
+class DerivedExposure(BaseModel):
+    """An exposure without a token; the server derives its variant afresh."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    experiment: Id
+    unit_id: Id
+    variant: Id | None = None
+    context: Context = {}
+    exposed_at_ms: int | None = None
+    attributes: Context = {}
+
+
+def read_body(model: type[Body], content: bytes) -> Body:
+    """
+    Read a JSON body.
+
+    Raises:
+        Problem: 400 for what is not the JSON that is wanted, 413 for what is too long.
+    """
+    if len(content) > MAX_BODY_BYTES:
+        raise Problem(413, f"body: found more than {MAX_BODY_BYTES:,} bytes; wanted fewer")
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, f"body: found text that is not JSON ({error}); wanted a JSON object") from None
+    if not isinstance(value, dict):
+        raise Problem(400, "body: found JSON that is not an object; wanted a JSON object")
+    try:
+        return model.model_validate(value)
+    except ValidationError as invalid:
+        errors = [_sentence(details) for details in invalid.errors(include_url=False)]
+        raise Problem(400, "; ".join(errors[:3]), errors) from None
+
+
+def _sentence(details: Any) -> str:
+    place = ".".join(str(part) for part in details["loc"]) or "body"
+    found = "nothing" if details["type"] == "missing" else repr(details["input"])[:80]
+    wanted = {"missing": "a value", "extra_forbidden": "no such field"}.get(details["type"])
+    return f"{place}: found {found}; wanted {wanted or details['msg'].removeprefix('Input should be ').lower()}"
