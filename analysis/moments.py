@@ -1,0 +1,184 @@
+"""One arm of one metric, as the few sums that everything else is computed from; they merge exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.errors import AnalysisError
+
+Floats = NDArray[np.float64]
+
+
+def centre(mean: float | None) -> float:
+    """
+    Give a constant near a mean, to subtract before values are squared and added up.
+
+    It has few binary digits, so that subtracting it from whole numbers, and adding it back, loses nothing.
+    """
+    fraction, exponent = math.frexp(mean or 0.0)
+    return math.ldexp(round(fraction * 16), exponent - 4)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """
+    Count, means and centred cross-products of a numerator and, for a ratio, of its denominator.
+
+    Attributes:
+        n: Units, not orders.
+        means: Shape (k,): numerator, then denominator; k = 1 for a plain mean, 2 for a ratio of sums.
+        scatter: Shape (k, k): sums over units of products of deviations from the means.
+
+    >>> whole = Moments.from_values([1.0, 2.0, 3.0, 4.0])
+    >>> parts = Moments.from_values([1.0, 2.0]) + Moments.from_values([3.0, 4.0])
+    >>> whole.value == parts.value, round(whole.std_error, 6) == round(parts.std_error, 6)
+    (True, True)
+    """
+
+    n: int
+    means: Floats
+    scatter: Floats
+
+    @classmethod
+    def from_sums(
+        cls,
+        n: int,
+        total: float,
+        total_squares: float,
+        denominator_total: float | None = None,
+        denominator_total_squares: float | None = None,
+        cross_total: float | None = None,
+    ) -> Moments:
+        """
+        Build moments from plain sums over units.
+
+        Args:
+            n: Number of units, at least 0.
+            total: Sum of the numerator.
+            total_squares: Sum of its squares.
+            denominator_total: For a ratio, sum of the denominator.
+            denominator_total_squares: For a ratio, sum of its squares.
+            cross_total: For a ratio, sum of numerator x denominator.
+
+        Raises:
+            AnalysisError: A sum is not finite, negative squares, or only some of a ratio's three sums are given.
+        """
+        ratio = (denominator_total, denominator_total_squares, cross_total)
+        if n < 0 or not all(math.isfinite(one) for one in (total, total_squares, *ratio) if one is not None):
+            raise AnalysisError(f"Moments: found n = {n} and sums {(total, total_squares, *ratio)}; wanted finite sums")
+        if denominator_total is None or denominator_total_squares is None or cross_total is None:
+            if ratio != (None, None, None):
+                raise AnalysisError(
+                    "Moments: found some sums of a denominator; wanted its total, squares and cross total"
+                )
+            sums, products = np.array([total], float), np.array([[total_squares]], float)
+        else:
+            sums = np.array([total, denominator_total], float)
+            products = np.array([[total_squares, cross_total], [cross_total, denominator_total_squares]], float)
+        if n == 0:
+            return cls(0, np.zeros(len(sums)), np.zeros_like(products))
+        scatter = products - np.outer(sums, sums) / n
+        tolerance = 1e-9 * np.diag(products)
+        if (np.diag(scatter) < -tolerance).any():
+            raise AnalysisError(
+                f"Moments: found sums of squares below (sum)^2 / n, with n = {n}; wanted sums of the same units"
+            )
+        np.fill_diagonal(scatter, np.maximum(np.diag(scatter), 0))
+        return cls(n, sums / n, scatter)
+
+    @classmethod
+    def from_values(
+        cls, values: Sequence[float] | Floats, denominators: Sequence[float] | Floats | None = None
+    ) -> Moments:
+        """
+        Build moments from one value a unit.
+
+        Args:
+            values: Shape (n_units,).
+            denominators: Shape (n_units,), for a ratio of sums.
+
+        Raises:
+            AnalysisError: A value is not finite, or the two are not equally long.
+        """
+        columns = [np.asarray(values, float)] + ([] if denominators is None else [np.asarray(denominators, float)])
+        if len({column.shape for column in columns}) > 1 or columns[0].ndim != 1:
+            raise AnalysisError(f"Moments: found shapes {[c.shape for c in columns]}; wanted one value a unit in each")
+        data = np.stack(columns)
+        if not np.isfinite(data).all():
+            raise AnalysisError(
+                f"Moments: found {(~np.isfinite(data)).sum()} values that are not finite; wanted numbers"
+            )
+        n = data.shape[1]
+        means = data.mean(axis=1) if n else np.zeros(len(data))
+        deviations = data - means[:, None]
+        return cls(n, means, deviations @ deviations.T)
+
+    @classmethod
+    def zeros(cls, n: int, k: int) -> Moments:
+        """Give the moments of n units whose k columns are all 0: visitors who bought nothing."""
+        return cls(n, np.zeros(k), np.zeros((k, k)))
+
+    def shifted(self, by: Sequence[float]) -> Moments:
+        """Give the moments of the values plus a constant per column; what SQL subtracted is added back so."""
+        return Moments(self.n, self.means + np.asarray(by, float), self.scatter) if self.n else self
+
+    def __add__(self, other: Moments) -> Moments:
+        """Merge with the moments of other units (Chan, Golub, LeVeque 1983, Am. Stat. 37, 242-247)."""
+        if self.means.shape != other.means.shape:
+            raise AnalysisError(
+                f"Moments: found {len(self.means)} and {len(other.means)} columns; wanted as many in both"
+            )
+        n = self.n + other.n
+        if n == 0:
+            return self
+        step = other.means - self.means
+        scatter = self.scatter + other.scatter + np.outer(step, step) * (self.n * other.n / n)
+        return Moments(n, self.means + step * (other.n / n), scatter)
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether there is a denominator besides the units."""
+        return len(self.means) == 2
+
+    @property
+    def numerator(self) -> float:
+        """The numerator's total over all units."""
+        return float(self.n * self.means[0])
+
+    @property
+    def denominator(self) -> float:
+        """The denominator's total over all units; the units themselves for a plain mean."""
+        return float(self.n * self.means[1]) if self.is_ratio else float(self.n)
+
+    @property
+    def value(self) -> float | None:
+        """The mean, or the ratio of sums; None without units or with a denominator of 0."""
+        if self.n == 0 or (self.is_ratio and self.means[1] == 0):
+            return None
+        return float(self.means[0] / self.means[1]) if self.is_ratio else float(self.means[0])
+
+    @property
+    def variance(self) -> float | None:
+        """
+        The variance of `value` as an estimate; None below 2 units or with a denominator of 0.
+
+        For a ratio by the delta method: (s2x - 2 R sxy + R^2 s2y) / (n y^2). Source: Deng, Knoblich, Lu (2018), KDD.
+        """
+        ratio = self.value
+        if self.n < 2 or ratio is None:
+            return None
+        covariance = self.scatter / (self.n - 1)
+        if not self.is_ratio:
+            return float(covariance[0, 0] / self.n)
+        gradient = np.array([1.0, -ratio]) / self.means[1]
+        return max(0.0, float(gradient @ covariance @ gradient) / self.n)
+
+    @property
+    def std_error(self) -> float | None:
+        """The standard error of `value`; None where `variance` is."""
+        return None if self.variance is None else math.sqrt(self.variance)

@@ -1,0 +1,232 @@
+"""The report: one object of plain values behind text and JSON."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.lifts import Kind, Lift, compare
+from analysis.metrics import CATALOGUE, Metric
+from analysis.moments import Moments
+from analysis.plan import planned_units
+from analysis.sources import Arm, Epoch, open_source, pick
+from analysis.trust import Check, multiple_exposure, sample_ratio
+from analysis.verdict import Verdict, decide
+from experiments.declaration import Experiment
+from experiments.errors import AnalysisError
+from experiments.loading import load
+
+MIN_ANYTIME_BUYERS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class MetricResult:
+    """
+    One metric of every variant, and its lifts over the control.
+
+    Attributes:
+        moments: By variant, the control first; None where the metric cannot be had.
+        lifts: By variant, without the control.
+        is_money: Whether values are in the shop's currency.
+        reason: Why the metric cannot be had.
+    """
+
+    kind: Kind
+    moments: Mapping[str, Moments | None]
+    lifts: Mapping[str, Lift]
+    is_money: bool = False
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON values of the report."""
+        variants = {key: _arm_dict(arm, self.reason) for key, arm in self.moments.items()}
+        shown: dict[str, Any] = {"kind": self.kind, "variants": variants}
+        shown["lifts"] = {key: one.to_dict() for key, one in self.lifts.items()}
+        return shown if self.reason is None else shown | {"reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRow:
+    """One variant as it was declared and met."""
+
+    key: str
+    placement: str | None
+    units: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """
+    What an experiment, or a file, has to say.
+
+    Attributes:
+        experiment: Its key; a file's name for `analyze`.
+        as_of_ms: Nothing later was read.
+        epochs: The epochs that were read; empty for a file.
+        window_days: Days after its exposure in which a unit's orders count; None for a file.
+        currency: Of the money metrics, in major units; None for a file.
+        simulated: Whether made-up shoppers took part.
+        primary: The metric that decides; None for a file.
+        verdict, guardrails: None and empty for a file.
+    """
+
+    experiment: str
+    title: str
+    as_of_ms: int
+    epochs: list[int]
+    confidence: float
+    window_days: int | None
+    currency: str | None
+    simulated: bool
+    checks: list[Check]
+    variants: list[VariantRow]
+    metrics: Mapping[str, MetricResult]
+    primary: str | None = None
+    guardrails: Mapping[str, Mapping[str, Any]] | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether no trust check failed."""
+        return all(check.passed is not False for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON values, as DESIGN's report names them; never NaN or infinite."""
+        shown: dict[str, Any] = {
+            "experiment": self.experiment,
+            "title": self.title,
+            "as_of": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.as_of_ms / 1000)),
+            "epochs": self.epochs,
+            "confidence": self.confidence,
+            "window_days": self.window_days,
+            "currency": self.currency,
+            "simulated": self.simulated,
+            "trust": {"passed": self.trusted, "checks": [check.to_dict() for check in self.checks]},
+            "variants": [
+                {"key": row.key, "placement": row.placement, "units": row.units, "weight": row.weight}
+                for row in self.variants
+            ],
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
+        }
+        if self.verdict is not None:
+            shown["guardrails"] = {name: dict(one) for name, one in (self.guardrails or {}).items()}
+            shown["verdict"] = self.verdict.to_dict()
+        return shown
+
+    def to_json(self) -> str:
+        """Give the report as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def report(
+    key: str, store: str = "sqlite:///crosslift.db", configs: str | Path = "configs", as_of_ms: int | None = None
+) -> Report:
+    """
+    Report on one experiment.
+
+    Args:
+        key: The experiment's key.
+        store: URL of the store that holds its events.
+        configs: Folder of the declarations.
+        as_of_ms: Read nothing later than this; now unless given.
+
+    Raises:
+        DeclarationError: The declarations are wrong, or name no such experiment.
+        StoreError: There is no store at the URL.
+        AnalysisError: The store's orders are in several currencies.
+    """
+    loaded = load(configs)
+    experiment = loaded.experiment(key)
+    now_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
+    with open_source(store, loaded.shop.currency) as source:
+        foreign = source.foreign_currencies(now_ms)
+        if foreign:
+            raise AnalysisError(
+                f"orders: found {', '.join(foreign)} beside {loaded.shop.currency}; wanted one currency"
+            )
+        epochs = _comparable(source.epochs(key))
+        numbers = [epoch.number for epoch in epochs] or None
+        served = epochs[-1].declared if epochs else experiment
+        arms = source.arms(served, numbers, now_ms)
+        repeated = source.repeated(key, numbers, now_ms)
+        simulated = source.is_simulated(key)
+    units = {variant: arm.units for variant, arm in arms.items()}
+    checks = [sample_ratio(units, served.weights), multiple_exposure(repeated, sum(units.values()))]
+    metrics = _metrics(served, arms)
+    guardrails, verdict = decide(served, metrics, checks)
+    return Report(
+        experiment=key,
+        title=experiment.title,
+        as_of_ms=now_ms,
+        epochs=numbers or [],
+        confidence=served.plan.confidence,
+        window_days=served.plan.window,
+        currency=loaded.shop.currency,
+        simulated=simulated,
+        checks=checks,
+        variants=[VariantRow(name, one.placement, units[name], one.weight) for name, one in served.variants.items()],
+        metrics=metrics,
+        primary=served.metrics.primary,
+        guardrails=guardrails,
+        verdict=verdict,
+    )
+
+
+def _comparable(epochs: list[Epoch]) -> list[Epoch]:
+    """Keep the newest epochs that share their weights: across changed weights, arms are never pooled."""
+    kept: list[Epoch] = []
+    for epoch in reversed(epochs):
+        if kept and epoch.declared.weights != kept[0].declared.weights:
+            break
+        kept.insert(0, epoch)
+    return kept
+
+
+def _metrics(experiment: Experiment, arms: Mapping[str, Arm]) -> dict[str, MetricResult]:
+    declared = experiment.metrics
+    names = dict.fromkeys([declared.primary, *declared.secondary, *declared.guardrails])
+    names |= dict.fromkeys(["conversion", "average_order_value", "revenue_per_visitor"])
+    return {name: _metric(CATALOGUE[name], experiment, arms) for name in names}
+
+
+def _metric(metric: Metric, experiment: Experiment, arms: Mapping[str, Arm]) -> MetricResult:
+    uncosted = sum(arm.orders - arm.costed_orders for arm in arms.values())
+    if "margin" in metric.columns and uncosted:
+        orders = sum(arm.orders for arm in arms.values())
+        reason = f"the cost of {uncosted:,} of {orders:,} orders is not known"
+        return MetricResult(metric.kind, dict.fromkeys(arms), {}, metric.is_money, reason)
+    moments = {key: pick(arm.moments, metric.columns) for key, arm in arms.items()}
+    control, *others = arms
+    few = min(arm.buyers for arm in arms.values()) < MIN_ANYTIME_BUYERS
+    lifts = compare(
+        metric.kind,
+        moments[control],
+        {key: moments[key] for key in others},
+        experiment.plan.confidence,
+        planned_units(experiment.plan),
+        f"fewer than {MIN_ANYTIME_BUYERS} buyers in a variant" if few else None,
+    )
+    return MetricResult(metric.kind, moments, lifts, metric.is_money)
+
+
+def _arm_dict(arm: Moments | None, reason: str | None) -> dict[str, Any]:
+    if arm is None:
+        empty = dict.fromkeys(("value", "std_error", "units", "numerator", "denominator"))
+        return empty | {"reason": reason}
+    shown: dict[str, Any] = {
+        "value": arm.value,
+        "std_error": arm.std_error,
+        "units": arm.n,
+        "numerator": float(f"{arm.numerator:.12g}"),  # beyond that stands only what adding up leaves
+        "denominator": float(f"{arm.denominator:.12g}"),
+    }
+    if arm.value is None:
+        shown["reason"] = "no units" if arm.n == 0 else "the denominator is 0"
+    elif arm.std_error is None:
+        shown["reason"] = "a single unit has no standard error"
+    assert all(number is None or math.isfinite(number) for number in shown.values() if isinstance(number, float))  # noqa: S101
+    return shown

@@ -1,0 +1,165 @@
+"""The report in a terminal of 100 columns; useful without colour, and never red against green."""
+
+import textwrap
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.lifts import Interval, Lift
+from analysis.reports import MetricResult, Report
+from analysis.trust import Check
+from experiments.money import exponent, format_money
+
+WIDTH = 100
+
+_MARKS = {True: ("✓", "green"), False: ("✗ FAILED", "bold magenta"), None: ("–", "dim")}
+_DECISIONS = {
+    "ship": ("SHIP", "bold green"),
+    "stop": ("STOP", "bold magenta"),
+    "keep_running": ("KEEP RUNNING", "bold cyan"),
+    "no_difference": ("NO DIFFERENCE", "bold"),
+    "withheld": ("WITHHELD", "bold magenta"),
+}
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print a report."""
+    _print_head(report, console)
+    for check in report.checks:
+        _print_check(check, console)
+    order = [
+        *([report.primary] if report.primary else []),
+        *(name for name in report.metrics if name != report.primary),
+    ]
+    for name in order:
+        console.print()
+        console.print(_title(name, report))
+        metric = report.metrics[name]
+        if metric.reason:
+            console.print(f"  cannot be had: {metric.reason}")
+            continue
+        console.print(_metric_table(metric, report))
+        for note in _notes(metric):
+            _print_wrapped(console, note, indent="  ", style="dim")
+    if report.verdict:
+        _print_verdict(report, console)
+
+
+def _print_head(report: Report, console: Console) -> None:
+    head = Text(report.experiment, style="bold")
+    if report.title:
+        head.append(f"  {report.title}", style="not bold")
+    console.print(head)
+    units = sum(row.units for row in report.variants)
+    parts = [f"{units:,} units in {len(report.variants)} variants"]
+    if report.window_days is not None:
+        moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(report.as_of_ms / 1000))
+        epochs = ", ".join(map(str, report.epochs)) or "none stored"
+        parts = [f"as of {moment}", *parts, f"epoch {epochs}", f"{report.window_days}-day window"]
+    console.print(" · ".join([*parts, f"{_level(report)} confidence"]), style="dim")
+    if report.simulated:
+        console.print("SIMULATED: these visitors and orders are made up.", style="bold yellow")
+
+
+def _print_check(check: Check, console: Console) -> None:
+    mark, style = _MARKS[check.passed]
+    p_value = "" if check.p_value is None else f" (p {_p(check.p_value)})"
+    body = textwrap.wrap(f"{check.name}: {check.detail}{p_value}", WIDTH - 5 - len(mark))
+    line = Text("  ").append(mark, style=style).append(" " + ("\n" + " " * (3 + len(mark))).join(body))
+    console.print(line)
+
+
+def _print_verdict(report: Report, console: Console) -> None:
+    verdict = report.verdict
+    assert verdict is not None  # noqa: S101  the caller asked
+    word, style = _DECISIONS[verdict.decision]
+    console.print()
+    console.print(Text("Verdict: ").append(word + (f" {verdict.variant}" if verdict.variant else ""), style=style))
+    for reason in verdict.reasons:
+        _print_wrapped(console, reason, indent="  ")
+
+
+def _print_wrapped(console: Console, sentence: str, *, indent: str, style: str = "") -> None:
+    for line in textwrap.wrap(sentence, WIDTH - len(indent)):
+        console.print(Text(indent + line, style=style))
+
+
+def _title(name: str, report: Report) -> Text:
+    title = Text(name.replace("_", " ") if report.currency else name, style="bold")
+    kind = report.metrics[name].kind
+    if report.primary == name:
+        title.append("  decides", style="not bold")
+    elif kind == "ratio" and report.currency:
+        title.append("  explains, never decides: it looks only at those who bought", style="not bold dim")
+    return title
+
+
+def _metric_table(metric: MetricResult, report: Report) -> Table:
+    value = _formatter(metric, report)
+    control = next(iter(metric.moments))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("  variant", no_wrap=True, max_width=26)
+    for header in ("units", "value", f"lift over {control}"[:20], f"{_level(report)} interval", "p", "on any day"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for key, arm in metric.moments.items():
+        assert arm is not None  # noqa: S101  only a metric with a reason lacks moments
+        cells = [f"  {key}", f"{arm.n:,}", "–" if arm.value is None else value(arm.value)]
+        lift = metric.lifts.get(key)
+        table.add_row(*cells, *(_lift_cells(lift) if lift else ["control", "", "", ""]))
+    return table
+
+
+def _lift_cells(lift: Lift) -> list[str | Text]:
+    family = lift.simultaneous
+    style = "bold" if family.p_value is not None and family.p_value < 0.05 else ""
+    estimate = _share(family.relative.estimate)
+    return [Text(estimate, style=style), _range(family.relative), _p(family.p_value), _range(lift.anytime.relative)]
+
+
+def _range(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return "–"
+    return f"{_share(interval.low)} to {_share(interval.high)}"
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "–"
+    digits = 0 if abs(share) >= 1 else 1
+    return f"{share:+.{digits}%}".replace("-", "−")
+
+
+def _p(p_value: float | None) -> str:
+    if p_value is None:
+        return "–"
+    if p_value < 0.0001:
+        return "<.0001"
+    return ">.999" if p_value > 0.999 else f"{p_value:.4f}".removeprefix("0")
+
+
+def _level(report: Report) -> str:
+    return f"{report.confidence * 100:.4g}%"
+
+
+def _formatter(metric: MetricResult, report: Report) -> Callable[[float], str]:
+    if metric.kind == "proportion":
+        return lambda number: f"{number:.2%}"
+    if metric.is_money and report.currency:
+        currency = report.currency
+        return lambda number: format_money(number * 10 ** exponent(currency), currency)
+    return lambda number: f"{number:,.4f}"
+
+
+def _notes(metric: MetricResult) -> list[str]:
+    """Say once why cells are empty."""
+    reasons: dict[str, list[str]] = {}
+    for key, lift in metric.lifts.items():
+        for part, label in ((lift.simultaneous, "interval"), (lift.anytime, "on any day")):
+            reason = part.relative.reason or part.reason
+            if reason:
+                reasons.setdefault(f"{label}: {reason}", []).append(key)
+    everywhere = len(metric.lifts)
+    return [f"{why}." if len(keys) == everywhere else f"{', '.join(keys)}: {why}." for why, keys in reasons.items()]
