@@ -1,0 +1,140 @@
+"""How made-up shoppers behave, and the true lifts that follow from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from experiments.declaration import Declared, Product, Variant
+from experiments.errors import DeclarationError, Fault
+from experiments.loading import Configs, validate
+from experiments.quantities import Percent, Share
+from experiments.yaml_source import read_yaml
+
+Change = Annotated[float, Percent(-1, 10, "a change such as +4% or -20%")]
+
+
+class Behaviour(Declared):
+    """What a variant changes: buyers by a relative change, and the share of orders that hold a complement."""
+
+    conversion: Change = 0.0
+    attach: Share
+
+
+class Truth(Declared):
+    """The whole of `configs/simulation.yaml`."""
+
+    shoppers: Annotated[int, Field(ge=1, le=10_000_000)] = 6000
+    days: Annotated[int, Field(ge=1, le=365)] = 14
+    conversion: Share = 0.1
+    attach: Share = 0.15
+    repeat: Share = 0.2
+    refunded: Share = 0.04
+    doubled: Share = 0.1
+    experiments: dict[str, dict[str, Behaviour]] = Field(default_factory=dict)
+
+    def behaviour(self, experiment: str, variant: str) -> Behaviour:
+        """Give what a variant changes; one that is not named changes nothing."""
+        return self.experiments.get(experiment, {}).get(variant) or Behaviour.model_construct(
+            conversion=0.0, attach=self.attach
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrueLifts:
+    """Relative lifts of a variant over its control, as shares."""
+
+    conversion: float
+    average_order_value: float
+    revenue_per_visitor: float
+    margin_per_visitor: float
+
+
+def load_truth(configs_dir: str | Path, configs: Configs) -> Truth:
+    """
+    Load `simulation.yaml` from the folder of the declarations.
+
+    Raises:
+        DeclarationError: It is wrong, or names an experiment or a variant that is not declared.
+    """
+    path = Path(configs_dir) / "simulation.yaml"
+    source = read_yaml(path)
+    truth = validate(source, Truth)
+    faults = []
+    for key, variants in truth.experiments.items():
+        declared = configs.experiments[key].variants if key in configs.experiments else None
+        for variant in variants:
+            if declared is None or variant not in declared:
+                known = ", ".join(configs.experiments if declared is None else declared)
+                place = ("experiments", key) if declared is None else ("experiments", key, variant)
+                faults.append(
+                    Fault(source.file, source.line(place), ".".join(place), f"`{place[-1]}`", f"one of {known}")
+                )
+    if not mains(configs.products):
+        faults.append(
+            Fault(str(Path(configs_dir) / "catalog.yaml"), 0, "products", "no product with complements", "at least one")
+        )
+    if faults:
+        raise DeclarationError(list(dict.fromkeys(faults)))
+    return truth
+
+
+def mains(products: Mapping[str, Product]) -> dict[str, float]:
+    """Give the products that shoppers look at, with how often: the cheaper the oftener, which skews order values."""
+    found = {key: 1 / float(one.price) for key, one in products.items() if one.complements and one.price}
+    whole = sum(found.values())
+    return {key: share / whole for key, share in found.items()}
+
+
+def true_lifts(truth: Truth, configs: Configs, experiment: str) -> dict[str, TrueLifts]:
+    """Give every variant's true lifts, worked out from its behaviour, its discount and the catalogue."""
+    declared = configs.experiments[experiment]
+    audience = {key: share for key, share in mains(configs.products).items() if admits(configs, experiment, key)}
+    whole = sum(audience.values()) or 1.0
+
+    def order(key: str) -> tuple[float, float, float]:
+        behaviour, discount = truth.behaviour(experiment, key), bundle_discount(declared.variants[key])
+        net = margin = 0.0
+        for main, share in audience.items():
+            one = configs.products[main]
+            others = [configs.products[other] for other in one.complements if other in configs.products]
+            price = sum(float(other.price) for other in others) / len(others)
+            cost = sum(float(other.cost or 0) for other in others) / len(others)
+            added = behaviour.attach * ((1 - discount) * price - discount * float(one.price))
+            net += share / whole * (float(one.price) + added)
+            margin += share / whole * (float(one.price) + added - float(one.cost or 0) - behaviour.attach * cost)
+        return 1 + behaviour.conversion, net, margin
+
+    buyers0, net0, margin0 = order(declared.control)
+    lifts = {}
+    for key in declared.variants:
+        buyers, net, margin = order(key)
+        lifts[key] = TrueLifts(
+            conversion=buyers / buyers0 - 1,
+            average_order_value=net / net0 - 1,
+            revenue_per_visitor=buyers * net / (buyers0 * net0) - 1,
+            margin_per_visitor=buyers * margin / (buyers0 * margin0) - 1,
+        )
+    return lifts
+
+
+def admits(configs: Configs, experiment: str, product_id: str) -> bool:
+    """Tell whether an experiment takes visitors of a product's page."""
+    from experiments.audience import first_failing
+
+    return first_failing(configs.experiments[experiment].audience, page_context(configs.products[product_id])) is None
+
+
+def page_context(product: Product) -> dict[str, str]:
+    """Give the context of a product's page; its first tag is its category."""
+    return {"product_id": product.id, "category": product.tags[0] if product.tags else ""}
+
+
+def bundle_discount(variant: Variant) -> float:
+    """Give the share taken off when a complement is bought as a bundle; 0 for other offers."""
+    offer = variant.offer
+    if offer is None or offer.kind != "bundle" or not (offer.discount or "").endswith("%"):
+        return 0.0
+    return float((offer.discount or "0%")[:-1]) / 100
