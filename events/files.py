@@ -119,9 +119,7 @@ def _records(path: Path, read: RowReader, imported: Imported) -> Iterator[AnyRec
                 if isinstance(error, csv.Error):
                     return
             except UnicodeDecodeError:
-                raise RequestError(
-                    f"{path}:{rows.line_num + 1}: found bytes that are not UTF-8; wanted UTF-8 text"
-                ) from None
+                raise _not_utf8(path) from None
 
 
 def _opened(path: Path) -> TextIO:
@@ -129,6 +127,16 @@ def _opened(path: Path) -> TextIO:
         return path.open(newline="", encoding="utf-8-sig")
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _not_utf8(path: Path) -> RequestError:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return RequestError(f"{path}:{number}: found the byte {line[error.start]:#04x}; wanted UTF-8 text")
+    return RequestError(f"{path}: found bytes that are not UTF-8; wanted UTF-8 text")
 
 
 def _cells(row: dict[str | None, Any]) -> dict[str, Any]:
@@ -149,10 +157,10 @@ def _ignored_columns(path: Path, kind: str) -> list[str]:
     with _opened(path) as file:
         try:
             header = [name.strip() for name in next(csv.reader(file), [])]
-        except (UnicodeDecodeError, csv.Error):
-            raise RequestError(
-                f"{path}:1: found no readable header; wanted comma-separated column names in UTF-8"
-            ) from None
+        except UnicodeDecodeError:
+            raise _not_utf8(path) from None
+        except csv.Error as error:
+            raise RequestError(f"{path}:1: found no readable header ({error}); wanted column names") from None
     needed = {
         "exposures": ["experiment", "unit_id", "variant", "exposed_at"],
         "orders": ["order_id", "ordered_at", "gross"],

@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from experiments.declaration import Catalog, Contradiction, Declared, Experiment, Product, Shop
 from experiments.errors import DeclarationError, Fault
+from experiments.money import exponent
 from experiments.yaml_source import KeyPath, Source, Value, read_yaml
 
 Model = TypeVar("Model", bound=Declared)
@@ -99,7 +101,14 @@ def load(directory: str | Path = "configs") -> Configs:
             experiments[experiment.key] = experiment
     if faults or shop is None or catalog is None:
         raise DeclarationError(faults)
-    return Configs(shop, {product.id: product for product in catalog.products}, experiments)
+    return Configs(shop, {product.id: _priced(product, shop.currency) for product in catalog.products}, experiments)
+
+
+def _priced(product: Product, currency: str) -> Product:
+    """Write a product's amounts with the currency's own places: YAML makes 9.9 of 9.90."""
+    amounts = {"price": product.price, "cost": product.cost}
+    places = Decimal(1).scaleb(-exponent(currency))
+    return product.model_copy(update={name: amount and amount.quantize(places) for name, amount in amounts.items()})
 
 
 def load_experiment(path: str | Path) -> Experiment:

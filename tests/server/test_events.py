@@ -1,0 +1,165 @@
+"""POST /v1/events."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from events import Store
+from experiments import StoreError
+from tests.server.conftest import NOW, Api
+
+ORDER = {"type": "order", "order_id": "o1", "visitor_id": "anna", "ordered_at_ms": NOW, "gross": "19.90"}
+CLICK = {"type": "click", "event_id": "e1", "experiment": "ab", "variant": "offer", "visitor_id": "anna"}
+
+
+def exposure(api: Api, visitor_id: str = "anna", **change: Any) -> dict[str, Any]:
+    token = api.assign(visitor_id)["ab"]["exposure_token"]
+    return {"type": "exposure", "exposure_token": token, **change}
+
+
+def test_events_are_counted_once(api: Api, store: Store) -> None:
+    """Accepted, then duplicates; the counts add up to what was sent."""
+    sent = [exposure(api), CLICK, {**CLICK, "type": "impression", "event_id": "e2"}, ORDER]
+    assert api.events(*sent, key=api.secret) == {"accepted": 4, "duplicates": 0, "rejected": []}
+    assert api.events(*sent, *sent, key=api.secret) == {"accepted": 0, "duplicates": 8, "rejected": []}
+    assert store.counts() | {"exposures": 1, "interactions": 2, "orders": 1} == store.counts()
+
+
+def test_one_bad_event_does_not_hold_up_the_others(api: Api, store: Store) -> None:
+    """It is rejected with its index and its reason."""
+    counted = api.events(CLICK, {"type": "clck"}, {**CLICK, "variant": "x"}, exposure(api))
+    assert (counted["accepted"], [one["index"] for one in counted["rejected"]]) == (2, [1, 2])
+    assert counted["rejected"][0]["error"].startswith("type: found 'clck'; wanted one of exposure, impression")
+    assert counted["rejected"][1]["error"] == "variant: found 'x'; wanted one of control, offer"
+
+
+def test_an_exposure_without_a_token_is_derived_afresh(api: Api, store: Store) -> None:
+    """It names experiment and visitor; a variant that is not the visitor's is refused, as is who is not in it."""
+    variant = api.assign("anna")["ab"]["variant"]
+    other = {"control": "offer", "offer": "control"}[variant]
+    named = {"type": "exposure", "experiment": "ab", "visitor_id": "anna"}
+    assert api.events(named)["accepted"] == 1
+    assert api.events({**named, "variant": variant})["duplicates"] == 1
+    assert (
+        f"variant: found '{other}'; wanted '{variant}'"
+        in api.events({**named, "variant": other})["rejected"][0]["error"]
+    )
+    for experiment, reason in (("phones", "audience"), ("stopped", "paused"), ("won", "ended"), ("new", "draft")):
+        assert f"({reason})" in api.events({**named, "experiment": experiment})["rejected"][0]["error"]
+    assert "customer_id" in api.events({**named, "experiment": "members"})["rejected"][0]["error"]
+    inside = {**named, "experiment": "phones", "context": {"device": "mobile"}}
+    assert api.events(inside)["accepted"] == 1
+    assert store.counts()["exposures"] == 2
+
+
+def test_a_token_vouches_only_for_its_own(api: Api) -> None:
+    """Forged, changed, expired, or sent for somebody else: each is refused with its reason."""
+    token = api.assign("anna")["ab"]["exposure_token"]
+    body, mac = token.split(".")
+    forged = base64.urlsafe_b64encode(b'["ab","offer","bert",1,9999999999]').rstrip(b"=").decode()
+    for wrong in (
+        f"{forged}.{mac}",
+        f"{body}.{mac[:-1]}",
+        f"{body}.",
+        body,
+        "",
+        ".",
+        "..",
+        "ümlaut.ümlaut",
+        "a" * 1999,
+    ):
+        rejected = api.events({"type": "exposure", "exposure_token": wrong})["rejected"]
+        assert "wrong signature" in rejected[0]["error"], wrong
+    for name, value in (("visitor_id", "bert"), ("experiment", "phones"), ("variant", "neither")):
+        rejected = api.events({"type": "exposure", "exposure_token": token, name: value})["rejected"]
+        assert "as the token says" in rejected[0]["error"]
+    api.now_ms += 86_401_000
+    assert "expired" in api.events({"type": "exposure", "exposure_token": token})["rejected"][0]["error"]
+
+
+@pytest.mark.parametrize("late_ms", [-7 * 86_400_000 - 1, 5 * 60_000 + 1])
+def test_a_browser_cannot_date_events_at_will(api: Api, late_ms: int) -> None:
+    """An outbox may be a week late, a clock five minutes fast."""
+    counted = api.events({**CLICK, "occurred_at_ms": NOW + late_ms}, exposure(api, exposed_at_ms=NOW + late_ms))
+    assert [one["error"].split(":")[0] for one in counted["rejected"]] == ["occurred_at", "exposed_at"]
+
+
+def test_a_secret_key_may_deliver_late(api: Api) -> None:
+    """History is imported so; the future is nobody's."""
+    assert (
+        api.events({**ORDER, "ordered_at_ms": NOW - 10**10}, exposure(api, exposed_at_ms=NOW - 10**10), key=api.secret)[
+            "accepted"
+        ]
+        == 2
+    )
+    assert "future" in api.events({**ORDER, "ordered_at_ms": NOW + 10**9}, key=api.secret)["rejected"][0]["error"]
+
+
+def test_an_order_wants_a_secret_key(api: Api, store: Store) -> None:
+    """403 for the whole request, and nothing of it is written."""
+    response = api.post("/v1/events", {"events": [CLICK, ORDER]})
+    assert response.status_code == 403
+    assert "events.1: found an order sent with a publishable key" in response.get_json()["detail"]
+    assert sum(store.counts().values()) == store.counts()["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("key", "query", "status"),
+    [
+        ("", "", 401), ("pk_wrong", "", 401), ("sk_wrong", "", 401), ("", "?key=PUBLISHABLE", 202), ("", "?key=SECRET", 401),
+    ],
+)  # fmt: skip
+def test_a_request_wants_a_key(api: Api, key: str, query: str, status: int) -> None:
+    """Of ours, and a secret one never in an address."""
+    path = "/v1/events" + query.replace("PUBLISHABLE", api.publishable).replace("SECRET", api.secret)
+    response = api.post(path, {"events": [CLICK]}, key)
+    assert response.status_code == status
+    if status == 401:
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        assert response.mimetype == "application/problem+json"
+
+
+def test_keys_may_come_as_x_api_key_and_text(api: Api) -> None:
+    """SendBeacon sends text/plain; other clients have their own header."""
+    response = api.client.post("/v1/events", json={"events": [CLICK]}, headers={"X-API-Key": api.publishable})
+    assert response.status_code == 202
+    beacon = api.client.post(
+        f"/v1/events?key={api.publishable}", data=b'{"events": [{"type": "x"}]}', content_type="text/plain"
+    )
+    assert beacon.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400), ({"events": []}, 400), ({}, 400), ({"events": {}}, 400), ({"events": ["x"]}, 400),
+        ({"events": [CLICK], "more": 1}, 400), ({"events": [CLICK] * 1001}, 400), (b"x" * (1 << 20), 400), (b"x" * ((1 << 20) + 1), 413),
+    ],
+    ids=lambda value: repr(value)[:30],
+)  # fmt: skip
+def test_a_wrong_body_is_a_problem(api: Api, store: Store, body: object, status: int) -> None:
+    """Refused whole, nothing written."""
+    response = api.post("/v1/events", body)
+    assert (response.status_code, response.mimetype) == (status, "application/problem+json")
+    assert store.counts()["interactions"] == 0
+
+
+def test_a_store_that_fails_is_503(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is acknowledged; the client is told when to try again."""
+
+    def broken(records: object) -> list[bool]:
+        raise StoreError("disk I/O error")
+
+    monkeypatch.setattr(store, "write", broken)
+    response = api.post("/v1/events", {"events": [CLICK]})
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert "disk" not in response.text
+
+
+def test_the_rest_of_the_app(api: Api) -> None:
+    """Health without a key; unknown addresses and methods as problems."""
+    assert api.client.get("/healthz").get_json() == {"status": "ok"}
+    for response, status in ((api.client.get("/nothing"), 404), (api.client.get("/v1/events"), 405)):
+        assert (response.status_code, response.mimetype) == (status, "application/problem+json")
+        assert response.get_json()["status"] == status
