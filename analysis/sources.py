@@ -16,6 +16,7 @@ import ibis
 import numpy as np
 from ibis.expr.types import Table
 
+from analysis.engine import fetch
 from analysis.moments import Moments, centre
 from experiments.declaration import Experiment
 from experiments.errors import AnalysisError, StoreError
@@ -98,7 +99,8 @@ class Source:
         """
         exposures = self._exposures(experiment.key, epochs, as_of_ms)
         if self.repeated(experiment.key, None, as_of_ms):
-            exposures = exposures.anti_join(self._repeated(self._exposures(experiment.key, None, as_of_ms)), "unit_id")
+            repeated = self._repeated(self._exposures(experiment.key, None, as_of_ms))
+            exposures = exposures.filter(exposures.unit_id.notin(repeated.unit_id))
         units = self._units(exposures, list(experiment.variants))
         buyers = self._buyers(exposures, experiment, as_of_ms)
         centres = self._centres(as_of_ms)
@@ -110,8 +112,7 @@ class Source:
         return table
 
     def _rows(self, expression: Any) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._backend.to_pyarrow(expression).to_pylist()
-        return rows
+        return fetch(self._backend, expression)
 
     def _exposures(self, key: str, epochs: Sequence[int] | None, as_of_ms: int) -> Table:
         table = self._table("exposures")

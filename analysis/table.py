@@ -9,6 +9,7 @@ import ibis
 import numpy as np
 from ibis.expr.types import Table
 
+from analysis.engine import fetch
 from analysis.lifts import Kind, compare
 from analysis.moments import Moments, centre
 from analysis.reports import MetricResult, Report, VariantRow
@@ -153,7 +154,7 @@ def _checked(
         (name, (rows[name] != 0) & (rows[name] != 1), "values other than 0 and 1; wanted a share") for name in shares
     ]
     faulty = {f"c{index}": found.sum() for index, (_, found, _) in enumerate(checks)}
-    counts = backend.to_pyarrow(rows.aggregate(n=rows.count(), **faulty)).to_pylist()[0]
+    counts = fetch(backend, rows.aggregate(n=rows.count(), **faulty))[0]
     if not counts["n"]:
         raise AnalysisError("found no rows; wanted one a unit")
     for index, (name, _, sentence) in enumerate(checks):
@@ -166,21 +167,19 @@ def _per_unit(backend: Any, rows: Table, columns: list[str], shares: set[str]) -
     """Add the rows up per unit; leave out the units of several variants, and count them."""
     sums = {name: rows[name].max() if name in shares else rows[name].sum() for name in columns}
     units = rows.group_by("unit_").aggregate(variant_=rows.variant_.min(), last_=rows.variant_.max(), **sums)
-    counted = backend.to_pyarrow(units.aggregate(n=(units.variant_ != units.last_).sum())).to_pylist()[0]["n"]
+    counted = fetch(backend, units.aggregate(n=(units.variant_ != units.last_).sum()))[0]["n"]
     return units.filter(units.variant_ == units.last_), int(counted or 0)
 
 
 def _arms(backend: Any, rows: Table, columns: list[str]) -> dict[str, Moments]:
-    means = backend.to_pyarrow(
-        rows.aggregate(**{f"m{i}": rows[name].mean() for i, name in enumerate(columns)})
-    ).to_pylist()[0]
+    means = fetch(backend, rows.aggregate(**{f"m{i}": rows[name].mean() for i, name in enumerate(columns)}))[0]
     centres = [centre(means[f"m{i}"]) for i in range(len(columns))]
     centred = [rows[name] - typical for name, typical in zip(columns, centres, strict=True)]
     sums: dict[str, Any] = {"n": rows.count()}
     for i, first in enumerate(centred):
         sums[f"s{i}"] = first.sum()
         sums |= {f"p{i}_{j}": (first * second).sum() for j, second in enumerate(centred[i:], i)}
-    found = backend.to_pyarrow(rows.group_by("variant_").aggregate(**sums).limit(MAX_VARIANTS + 1)).to_pylist()
+    found = fetch(backend, rows.group_by("variant_").aggregate(**sums).limit(MAX_VARIANTS + 1))
     if len(found) > MAX_VARIANTS:
         raise AnalysisError(f"--variant: found more than {MAX_VARIANTS} values; wanted a column that names variants")
     return {row["variant_"]: _moments(row, centres) for row in found}
