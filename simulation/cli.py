@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 
 import click
@@ -45,12 +46,13 @@ def simulate(
     start_ms = _start_ms(start, truth.days)
     columns = (TextColumn("simulated shoppers"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     hidden = not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), disable=hidden, transient=True) as progress:
+    progress = Progress(*columns, console=Console(stderr=True), disable=hidden, transient=True)
+    with progress, closing(Client(server, key)) as client:
         task = progress.add_task("", total=count)
         counts = run(
             truth,
             loaded,
-            Client(server, key),
+            client,
             seed=seed,
             shoppers=count,
             start_ms=start_ms,

@@ -30,6 +30,7 @@ class Client:
         self._host, self._port = address.hostname, address.port or 80
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._local = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """
@@ -55,9 +56,15 @@ class Client:
             break
         return answer
 
+    def close(self) -> None:
+        """Close every thread's connection."""
+        for connection in self._opened:
+            connection.close()
+
     def _connection(self) -> http.client.HTTPConnection:
         if not hasattr(self._local, "connection"):
             self._local.connection = http.client.HTTPConnection(self._host, self._port, timeout=30)
+            self._opened.append(self._local.connection)
         connection: http.client.HTTPConnection = self._local.connection
         return connection
 

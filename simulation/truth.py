@@ -1,6 +1,6 @@
 """How made-up shoppers behave, and the true lifts that follow from it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from experiments.declaration import Declared, Product, Variant
 from experiments.errors import DeclarationError, Fault
 from experiments.loading import Configs, validate
 from experiments.quantities import Percent, Share
-from experiments.yaml_source import read_yaml
+from experiments.yaml_source import Source, read_yaml
 
 Change = Annotated[float, Percent(-1, 10, "a change such as +4% or -20%")]
 
@@ -62,23 +62,29 @@ def load_truth(configs_dir: str | Path, configs: Configs) -> Truth:
     path = Path(configs_dir) / "simulation.yaml"
     source = read_yaml(path)
     truth = validate(source, Truth)
-    faults = []
-    for key, variants in truth.experiments.items():
-        declared = configs.experiments[key].variants if key in configs.experiments else None
-        for variant in variants:
-            if declared is None or variant not in declared:
-                known = ", ".join(configs.experiments if declared is None else declared)
-                place = ("experiments", key) if declared is None else ("experiments", key, variant)
-                faults.append(
-                    Fault(source.file, source.line(place), ".".join(place), f"`{place[-1]}`", f"one of {known}")
-                )
+    faults = list(_undeclared(source, truth, configs))
     if not mains(configs.products):
         faults.append(
             Fault(str(Path(configs_dir) / "catalog.yaml"), 0, "products", "no product with complements", "at least one")
         )
     if faults:
-        raise DeclarationError(list(dict.fromkeys(faults)))
+        raise DeclarationError(faults)
     return truth
+
+
+def _undeclared(source: Source, truth: Truth, configs: Configs) -> Iterator[Fault]:
+    for key, variants in truth.experiments.items():
+        if key not in configs.experiments:
+            known = ", ".join(configs.experiments)
+            yield Fault(
+                source.file, source.line(("experiments", key)), f"experiments.{key}", f"`{key}`", f"one of {known}"
+            )
+            continue
+        declared = configs.experiments[key].variants
+        for variant in variants.keys() - declared.keys():
+            line = source.line(("experiments", key, variant))
+            wanted = f"one of {', '.join(declared)}"
+            yield Fault(source.file, line, f"experiments.{key}.{variant}", f"`{variant}`", wanted)
 
 
 def mains(products: Mapping[str, Product]) -> dict[str, float]:
