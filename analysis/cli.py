@@ -13,16 +13,25 @@ from experiments.errors import RequestError
 if TYPE_CHECKING:
     from analysis.reports import Report
 
+
+def _writable(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a place that cannot be written before the work is done, not after."""
+    if path is not None:
+        try:
+            path.open("a").close()
+        except OSError as error:
+            raise click.BadParameter(f"found {str(path)!r}, which cannot be written: {error.strerror}") from None
+    return path
+
+
 out_option = click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there instead of to the terminal."
+    "--out", type=click.Path(path_type=Path), callback=_writable, help="Write there instead of to the terminal."
 )
 
 
 @click.command()
 @click.argument("key")
-@click.option(
-    "--as-of", metavar="TIME", help="Read nothing later than this, such as 2026-05-01T00:00:00Z; now by default."
-)
+@click.option("--as-of", metavar="TIME", help="Read no later exposure or order, such as 2026-05-01; now by default.")
 @configs_option
 @store_option
 @format_option
@@ -80,9 +89,9 @@ def _show(made: "Report", format_: str, out: Path | None) -> None:
         return
     if out:
         with out.open("w", encoding="utf-8") as file:
-            print_report(made, Console(file=file, width=WIDTH, highlight=False))
+            print_report(made, Console(file=file, width=WIDTH, highlight=False, markup=False))
         return
-    print_report(made, Console(file=sys.stdout, width=WIDTH, highlight=False))
+    print_report(made, Console(file=sys.stdout, width=WIDTH, highlight=False, markup=False))
 
 
 def _as_of_ms(text: str | None) -> int | None:

@@ -1,15 +1,15 @@
 """
 One treatment against one control, as a function of how wide the interval is to be.
 
-A comparison knows its estimate, its statistic (estimate / standard error under no difference) and, for any multiple of the
-standard error, the absolute and the relative interval. Fixed-horizon, simultaneous and always-valid readings differ only in
+A comparison knows its `estimate` (treatment - control), its `statistic` (the estimate in standard errors, as they are when
+there is no difference), that statistic's `degrees_of_freedom` (infinite for a normal one) and, for any multiple of the standard
+error, the `absolute` and the `relative` interval. Fixed-horizon, simultaneous and always-valid readings differ only in
 that multiple, so within each of them p and both intervals cannot contradict each other.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from scipy.optimize import brentq
 
@@ -23,31 +23,6 @@ class Undefined(Exception):
     """A statistic that cannot be had, and why."""
 
     reason: str
-
-
-class Comparison(Protocol):
-    """What a reading needs of two arms."""
-
-    @property
-    def estimate(self) -> float:
-        """Treatment minus control."""
-
-    @property
-    def statistic(self) -> float:
-        """The estimate in standard errors, as they are when there is no difference."""
-
-    @property
-    def degrees_of_freedom(self) -> float:
-        """Of the statistic's t distribution; infinite for the normal one."""
-
-    def relative_estimate(self) -> float:
-        """Give (treatment - control) / |control|; raises Undefined."""
-
-    def absolute(self, multiple: float) -> Bounds:
-        """Give the interval of the difference at a multiple of the standard error."""
-
-    def relative(self, multiple: float) -> Bounds:
-        """Give the interval of the relative difference at the same multiple; raises Undefined."""
 
 
 class Means:
@@ -74,8 +49,9 @@ class Means:
         self._std_error = math.sqrt(variance)
         self.estimate = self._mean_t - self._mean_c
         self.statistic = self.estimate / self._std_error
-        parts = self._var_c**2 / (control.n - 1) + self._var_t**2 / (treatment.n - 1)
-        self.degrees_of_freedom = variance**2 / parts  # Welch (1947), Satterthwaite (1946)
+        share = self._var_c / variance
+        parts = share**2 / (control.n - 1) + (1 - share) ** 2 / (treatment.n - 1)
+        self.degrees_of_freedom = 1 / parts  # Welch (1947), Satterthwaite (1946)
 
     def relative_estimate(self) -> float:
         """Give (treatment - control) / |control|."""
@@ -187,6 +163,9 @@ class Proportions:
         share1 = min(1.0, share0 * ratio)
         variance = share1 * (1 - share1) / self.n1 + ratio**2 * share0 * (1 - share0) / self.n0
         return _standardised(self.p1 - ratio * self.p0, variance)
+
+
+Comparison = Means | Proportions
 
 
 def _known(number: float | None) -> float:

@@ -50,7 +50,7 @@ def dunnett_normal(confidence: float, loadings: Sequence[float]) -> float:
     single = float(norm.isf((1 - confidence) / 2))
     if len(loadings) == 1:
         return single
-    return float(brentq(lambda q: _all_within(q, loadings) - confidence, single - 1e-9, single + 5, xtol=1e-12))
+    return float(brentq(lambda q: _all_within(q, loadings) - confidence, single - 1e-6, single + 5, xtol=1e-12))
 
 
 def from_normal(normal: float, degrees_of_freedom: float) -> float:
@@ -59,14 +59,21 @@ def from_normal(normal: float, degrees_of_freedom: float) -> float:
 
 
 def loading(control_variance: float, treatment_variance: float) -> float:
-    """Give a comparison's share in what the common control adds to all of them: corr(i, j) = loading_i x loading_j."""
-    return math.sqrt(control_variance / (control_variance + treatment_variance)) if control_variance else 0.0
+    """
+    Give a comparison's share in what the common control adds to all of them: corr(i, j) = loading_i x loading_j.
+
+    An arm that does not vary has 1, where the integral has a step that no fixed nodes resolve; the cap makes the family
+    wider by less than a thousandth.
+    """
+    if not control_variance:
+        return 0.0
+    return min(0.998, math.sqrt(control_variance / (control_variance + treatment_variance)))
 
 
 def _all_within(q: float, loadings: Sequence[float]) -> float:
     inside = np.ones_like(_NODES)
     for one in loadings:
-        spread = math.sqrt(max(1e-8, 1 - one**2))
+        spread = math.sqrt(1 - one**2)
         inside *= ndtr((q - one * _NODES) / spread) - ndtr((-q - one * _NODES) / spread)
     return float(_DENSITY @ inside)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from analysis import families
@@ -92,7 +93,7 @@ def lift(control: Moments, treatment: Moments, confidence: float = 0.95, planned
         The lift; what cannot be had is None with a reason.
 
     Raises:
-        AnalysisError: The confidence is no share, or the two arms are not of one kind.
+        AnalysisError: The confidence is no share, planned_units not above 0, or the two arms are not of one kind.
 
     >>> a = Moments.from_sums(3407, 1396.87, 52377.9767)
     >>> b = Moments.from_sums(3461, 2422.7, 134698.29)
@@ -129,49 +130,51 @@ def compare(
         raise AnalysisError(f"confidence == {confidence}, must be in (0, 1)")
     if any(arm.is_ratio != control.is_ratio for arm in treatments.values()):
         raise AnalysisError("found a ratio compared with a mean; wanted arms of one kind")
+    if planned_units is not None and not 0 < planned_units < math.inf:
+        raise AnalysisError(f"planned_units == {planned_units}, must be above 0")
     compared: dict[str, Comparison | Undefined] = {}
     for key, arm in treatments.items():
         try:
             compared[key] = Proportions(control, arm) if kind == "proportion" else Means(control, arm)
         except Undefined as undefined:
             compared[key] = undefined
-    sound = {key: one for key, one in compared.items() if not isinstance(one, Undefined)}
+    sound = [key for key, one in compared.items() if not isinstance(one, Undefined)]
     loadings = [families.loading(control.variance or 0.0, treatments[key].variance or 0.0) for key in sound]
+    together = families.dunnett_normal(confidence, loadings) if sound else 0.0
     lifts = {}
     for key, one in compared.items():
         if isinstance(one, Undefined):
             lifts[key] = _undefined(control, treatments[key], one.reason)
             continue
-        units = control.n + treatments[key].n
+        own = _reading(one, families.own_multiple(one.degrees_of_freedom, confidence), _own_p(one))
+        simultaneous = _simultaneous(one, together, loadings)
         unready = not_anytime or _unready(control, treatments[key], planned_units)
-        own = _own(one, confidence)
-        anytime = (
-            _blank(one, unready) if unready else _anytime(one, units, confidence, planned_units or 0, len(treatments))
-        )
-        lifts[key] = Lift(*_parts(own), simultaneous=_simultaneous(one, confidence, loadings), anytime=anytime)
+        if unready or planned_units is None:
+            anytime = _blank(one, unready or "")
+        else:
+            anytime = _anytime(one, control.n + treatments[key].n, (1 - confidence) / len(treatments), planned_units)
+            anytime = replace(anytime, p_value=min(1.0, len(treatments) * (anytime.p_value or 0.0)))
+        lifts[key] = _lift(own, simultaneous, anytime)
     return lifts
 
 
-def _parts(reading: Reading) -> tuple[Any, ...]:
-    return tuple(getattr(reading, field.name) for field in fields(reading))
+def _lift(own: Reading, simultaneous: Reading, anytime: Reading) -> Lift:
+    return Lift(own.absolute, own.relative, own.p_value, own.reason, simultaneous=simultaneous, anytime=anytime)
 
 
-def _own(one: Comparison, confidence: float) -> Reading:
-    multiple = families.own_multiple(one.degrees_of_freedom, confidence)
-    return _reading(one, multiple, families.own_p(one.statistic, one.degrees_of_freedom))
+def _own_p(one: Comparison) -> float:
+    return families.own_p(one.statistic, one.degrees_of_freedom)
 
 
-def _simultaneous(one: Comparison, confidence: float, loadings: list[float]) -> Reading:
+def _simultaneous(one: Comparison, together: float, loadings: list[float]) -> Reading:
     normal = families.as_normal(one.statistic, one.degrees_of_freedom)
-    p_value = families.dunnett_p(normal, families.own_p(one.statistic, one.degrees_of_freedom), loadings)
-    multiple = families.from_normal(families.dunnett_normal(confidence, loadings), one.degrees_of_freedom)
-    return _reading(one, multiple, p_value)
+    p_value = families.dunnett_p(normal, _own_p(one), loadings)
+    return _reading(one, families.from_normal(together, one.degrees_of_freedom), p_value)
 
 
-def _anytime(one: Comparison, units: int, confidence: float, planned_units: float, variants: int) -> Reading:
-    alpha = (1 - confidence) / variants
+def _anytime(one: Comparison, units: int, alpha: float, planned_units: float) -> Reading:
     scale = families.anytime_scale(alpha, planned_units)
-    p_value = min(1.0, variants * families.anytime_p(one.statistic, units, scale))
+    p_value = families.anytime_p(one.statistic, units, scale)
     return _reading(one, families.anytime_multiple(units, alpha, scale), p_value)
 
 
@@ -215,4 +218,4 @@ def _undefined(control: Moments, treatment: Moments, reason: str) -> Lift:
     difference = None if before is None or after is None else after - before
     share = None if difference is None or not before else difference / abs(before)
     blank = Reading(Interval(difference, None, None, reason), Interval(share, None, None, reason), None, reason)
-    return Lift(*_parts(blank), simultaneous=blank, anytime=blank)
+    return _lift(blank, blank, blank)

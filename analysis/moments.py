@@ -18,10 +18,15 @@ def centre(mean: float | None) -> float:
     """
     Give a constant near a mean, to subtract before values are squared and added up.
 
-    It has few binary digits, so that subtracting it from whole numbers, and adding it back, loses nothing.
+    It has 26 binary digits, so that subtracting it from whole numbers, and adding it back n times, loses nothing.
+
+    Raises:
+        AnalysisError: The mean is beyond all numbers.
     """
+    if mean is not None and not math.isfinite(mean):
+        raise AnalysisError("found values too large to add up; wanted numbers below 1e150")
     fraction, exponent = math.frexp(mean or 0.0)
-    return math.ldexp(round(fraction * 16), exponent - 4)
+    return math.ldexp(round(fraction * 2**26), exponent - 26)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +36,8 @@ class Moments:
 
     Attributes:
         n: Units, not orders.
-        means: Shape (k,): numerator, then denominator; k = 1 for a plain mean, 2 for a ratio of sums.
+        means: Shape (k,): numerator, then denominator; k = 1 for a plain mean, 2 for a ratio of sums. Sources keep the
+            moments of all their columns together (k > 2), of which a metric picks one or two.
         scatter: Shape (k, k): sums over units of products of deviations from the means.
 
     >>> whole = Moments.from_values([1.0, 2.0, 3.0, 4.0])
@@ -80,16 +86,34 @@ class Moments:
         else:
             sums = np.array([total, denominator_total], float)
             products = np.array([[total_squares, cross_total], [cross_total, denominator_total_squares]], float)
+        return cls.from_centred_sums(n, sums, products, np.zeros(len(sums)))
+
+    @classmethod
+    def from_centred_sums(cls, n: int, sums: Floats, products: Floats, centres: Sequence[float] | Floats) -> Moments:
+        """
+        Build moments from sums of values less a constant: raw sums of squares of like amounts cancel.
+
+        Args:
+            n: Number of units.
+            sums: Shape (k,): sums of (value - centre).
+            products: Shape (k, k): sums of products of those.
+            centres: Shape (k,): what was subtracted.
+
+        Raises:
+            AnalysisError: The sums are not finite, or cannot be of the same units.
+        """
         if n == 0:
-            return cls(0, np.zeros(len(sums)), np.zeros_like(products))
+            return cls.zeros(0, len(sums))
+        if not (np.isfinite(sums).all() and np.isfinite(products).all()):
+            raise AnalysisError("found values too large to square and add up; wanted numbers below 1e150")
         scatter = products - np.outer(sums, sums) / n
-        tolerance = 1e-9 * np.diag(products)
-        if (np.diag(scatter) < -tolerance).any():
+        squares = np.diag(products)
+        if (np.diag(scatter) < -1e-9 * squares).any():
             raise AnalysisError(
                 f"Moments: found sums of squares below (sum)^2 / n, with n = {n}; wanted sums of the same units"
             )
-        np.fill_diagonal(scatter, np.maximum(np.diag(scatter), 0))
-        return cls(n, sums / n, scatter)
+        np.fill_diagonal(scatter, np.where(np.diag(scatter) > 1e-13 * squares, np.diag(scatter), 0))
+        return cls(n, sums / n + np.asarray(centres, float), scatter)
 
     @classmethod
     def from_values(
@@ -123,9 +147,9 @@ class Moments:
         """Give the moments of n units whose k columns are all 0: visitors who bought nothing."""
         return cls(n, np.zeros(k), np.zeros((k, k)))
 
-    def shifted(self, by: Sequence[float]) -> Moments:
-        """Give the moments of the values plus a constant per column; what SQL subtracted is added back so."""
-        return Moments(self.n, self.means + np.asarray(by, float), self.scatter) if self.n else self
+    def pick(self, at: Sequence[int]) -> Moments:
+        """Give the moments of some of the columns, by their positions."""
+        return Moments(self.n, self.means[list(at)], self.scatter[np.ix_(at, at)])
 
     def __add__(self, other: Moments) -> Moments:
         """Merge with the moments of other units (Chan, Golub, LeVeque 1983, Am. Stat. 37, 242-247)."""
@@ -175,8 +199,10 @@ class Moments:
         covariance = self.scatter / (self.n - 1)
         if not self.is_ratio:
             return float(covariance[0, 0] / self.n)
-        gradient = np.array([1.0, -ratio]) / self.means[1]
-        return max(0.0, float(gradient @ covariance @ gradient) / self.n)
+        terms = np.array([covariance[0, 0], -2 * ratio * covariance[0, 1], ratio**2 * covariance[1, 1]])
+        if terms.sum() <= 1e-12 * np.abs(terms).sum():
+            return 0.0  # numerators in proportion to their denominators: what is left of the terms is rounding
+        return float(terms.sum() / self.means[1] ** 2 / self.n)
 
     @property
     def std_error(self) -> float | None:

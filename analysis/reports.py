@@ -1,7 +1,6 @@
 """The report: one object of plain values behind text and JSON."""
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from analysis.lifts import Kind, Lift, compare
 from analysis.metrics import CATALOGUE, Metric
 from analysis.moments import Moments
 from analysis.plan import planned_units
-from analysis.sources import Arm, Epoch, open_source, pick
+from analysis.sources import COLUMNS, Arm, Asked, open_source
 from analysis.trust import Check, multiple_exposure, sample_ratio
 from analysis.verdict import Verdict, decide
-from experiments.declaration import Experiment
+from experiments.declaration import Experiment, Plan, declared_dict
 from experiments.errors import AnalysisError
 from experiments.loading import load
 
@@ -29,7 +28,7 @@ class MetricResult:
 
     Attributes:
         moments: By variant, the control first; None where the metric cannot be had.
-        lifts: By variant, without the control.
+        lifts: By variant, without the control and without arms of weight 0.
         is_money: Whether values are in the shop's currency.
         reason: Why the metric cannot be had.
     """
@@ -72,6 +71,7 @@ class Report:
         simulated: Whether made-up shoppers took part.
         primary: The metric that decides; None for a file.
         verdict, guardrails: None and empty for a file.
+        earlier_exposures: Exposures of epochs that were not read, since their arms meant something else.
     """
 
     experiment: str
@@ -88,6 +88,7 @@ class Report:
     primary: str | None = None
     guardrails: Mapping[str, Mapping[str, Any]] | None = None
     verdict: Verdict | None = None
+    earlier_exposures: int = 0
 
     @property
     def trusted(self) -> bool:
@@ -101,6 +102,7 @@ class Report:
             "title": self.title,
             "as_of": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.as_of_ms / 1000)),
             "epochs": self.epochs,
+            "earlier_exposures": self.earlier_exposures,
             "confidence": self.confidence,
             "window_days": self.window_days,
             "currency": self.currency,
@@ -132,7 +134,7 @@ def report(
         key: The experiment's key.
         store: URL of the store that holds its events.
         configs: Folder of the declarations.
-        as_of_ms: Read nothing later than this; now unless given.
+        as_of_ms: Read no later exposure or order; now unless given. Orders are in their newest state, refunds included.
 
     Raises:
         DeclarationError: The declarations are wrong, or name no such experiment.
@@ -148,66 +150,66 @@ def report(
             raise AnalysisError(
                 f"orders: found {', '.join(foreign)} beside {loaded.shop.currency}; wanted one currency"
             )
-        epochs = _comparable(source.epochs(key))
-        numbers = [epoch.number for epoch in epochs] or None
-        served = epochs[-1].declared if epochs else experiment
-        arms = source.arms(served, numbers, now_ms)
-        repeated = source.repeated(key, numbers, now_ms)
+        epochs = source.epochs(key, now_ms)
+        declared = epochs[-1].declared if epochs else declared_dict(experiment)
+        arms_declared: Mapping[str, Any] = declared["variants"]
+        since = epochs[0].number if epochs else 1
+        asked = Asked(key, list(arms_declared), declared["unit"], experiment.plan.window, since, now_ms)
+        arms, strays = source.arms(asked)
+        repeated = source.repeated(key, since, now_ms)
+        earlier = source.earlier(key, since, now_ms)
         simulated = source.is_simulated(key)
+    weights = {variant: float(one["weight"]) for variant, one in arms_declared.items()}
     units = {variant: arm.units for variant, arm in arms.items()}
-    checks = [sample_ratio(units, served.weights), multiple_exposure(repeated, sum(units.values()))]
-    metrics = _metrics(served, arms)
-    guardrails, verdict = decide(served, metrics, checks)
+    checks = [sample_ratio(units, weights, strays), multiple_exposure(repeated, sum(units.values()))]
+    metrics = _metrics(experiment, arms, weights)
+    guardrails, verdict = decide(experiment, metrics, checks)
     return Report(
         experiment=key,
         title=experiment.title,
         as_of_ms=now_ms,
-        epochs=numbers or [],
-        confidence=served.plan.confidence,
-        window_days=served.plan.window,
+        epochs=[epoch.number for epoch in epochs],
+        confidence=experiment.plan.confidence,
+        window_days=experiment.plan.window,
         currency=loaded.shop.currency,
         simulated=simulated,
         checks=checks,
-        variants=[VariantRow(name, one.placement, units[name], one.weight) for name, one in served.variants.items()],
+        variants=[
+            VariantRow(name, one["placement"], units[name], weights[name]) for name, one in arms_declared.items()
+        ],
         metrics=metrics,
-        primary=served.metrics.primary,
+        primary=experiment.metrics.primary,
         guardrails=guardrails,
         verdict=verdict,
+        earlier_exposures=earlier,
     )
 
 
-def _comparable(epochs: list[Epoch]) -> list[Epoch]:
-    """Keep the newest epochs that share their weights: across changed weights, arms are never pooled."""
-    kept: list[Epoch] = []
-    for epoch in reversed(epochs):
-        if kept and epoch.declared.weights != kept[0].declared.weights:
-            break
-        kept.insert(0, epoch)
-    return kept
-
-
-def _metrics(experiment: Experiment, arms: Mapping[str, Arm]) -> dict[str, MetricResult]:
+def _metrics(experiment: Experiment, arms: Mapping[str, Arm], weights: Mapping[str, float]) -> dict[str, MetricResult]:
     declared = experiment.metrics
     names = dict.fromkeys([declared.primary, *declared.secondary, *declared.guardrails])
     names |= dict.fromkeys(["conversion", "average_order_value", "revenue_per_visitor"])
-    return {name: _metric(CATALOGUE[name], experiment, arms) for name in names}
+    return {name: _metric(CATALOGUE[name], experiment.plan, arms, weights) for name in names}
 
 
-def _metric(metric: Metric, experiment: Experiment, arms: Mapping[str, Arm]) -> MetricResult:
+def _metric(metric: Metric, plan: Plan, arms: Mapping[str, Arm], weights: Mapping[str, float]) -> MetricResult:
+    """Compare the arms that take part; one that rests at weight 0 has its figures, and no lift."""
     uncosted = sum(arm.orders - arm.costed_orders for arm in arms.values())
     if "margin" in metric.columns and uncosted:
         orders = sum(arm.orders for arm in arms.values())
         reason = f"the cost of {uncosted:,} of {orders:,} orders is not known"
         return MetricResult(metric.kind, dict.fromkeys(arms), {}, metric.is_money, reason)
-    moments = {key: pick(arm.moments, metric.columns) for key, arm in arms.items()}
+    at = [COLUMNS.index(name) for name in metric.columns]
+    moments = {key: arm.moments.pick(at) for key, arm in arms.items()}
     control, *others = arms
-    few = min(arm.buyers for arm in arms.values()) < MIN_ANYTIME_BUYERS
+    active = [key for key in others if weights[key] > 0]
+    few = min(arms[key].buyers for key in (control, *active)) < MIN_ANYTIME_BUYERS
     lifts = compare(
         metric.kind,
         moments[control],
-        {key: moments[key] for key in others},
-        experiment.plan.confidence,
-        planned_units(experiment.plan),
+        {key: moments[key] for key in active},
+        plan.confidence,
+        planned_units(plan),
         f"fewer than {MIN_ANYTIME_BUYERS} buyers in a variant" if few else None,
     )
     return MetricResult(metric.kind, moments, lifts, metric.is_money)
@@ -221,12 +223,11 @@ def _arm_dict(arm: Moments | None, reason: str | None) -> dict[str, Any]:
         "value": arm.value,
         "std_error": arm.std_error,
         "units": arm.n,
-        "numerator": float(f"{arm.numerator:.12g}"),  # beyond that stands only what adding up leaves
-        "denominator": float(f"{arm.denominator:.12g}"),
+        "numerator": float(f"{arm.numerator:.15g}"),  # beyond that stands only what adding up leaves
+        "denominator": float(f"{arm.denominator:.15g}"),
     }
     if arm.value is None:
         shown["reason"] = "no units" if arm.n == 0 else "the denominator is 0"
     elif arm.std_error is None:
         shown["reason"] = "a single unit has no standard error"
-    assert all(number is None or math.isfinite(number) for number in shown.values() if isinstance(number, float))  # noqa: S101
     return shown

@@ -6,6 +6,7 @@ variant. Visitors who bought nothing are zeros that nobody needs to read: they a
 """
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,21 +19,27 @@ from ibis.expr.types import Table
 
 from analysis.engine import fetch
 from analysis.moments import Moments, centre
-from experiments.declaration import Experiment
-from experiments.errors import AnalysisError, StoreError
+from experiments.declaration import material
+from experiments.errors import StoreError
 from experiments.money import exponent
 
 COLUMNS = ("buyer", "orders", "net", "margin")
 _ORDER_COLUMN = {"visitor_id": "unit_id", "customer_id": "customer_id", "company_id": "company_id"}
+_MEANING = ("variants", "unit", "trigger", "salt")
 DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One stored declaration of an experiment."""
+    """One stored declaration of an experiment, as plain JSON values."""
 
     number: int
-    declared: Experiment
+    declared: Mapping[str, Any]
+
+    def comparable(self, other: "Epoch") -> bool:
+        """Whether arms mean the same in both, so that their units may be added up."""
+        mine, theirs = (json.dumps([one.declared.get(part) for part in _MEANING]) for one in (self, other))
+        return mine == theirs  # as text: the order of the arms means something, and 1 is not true
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,28 @@ class Arm:
     orders: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    What of an experiment is asked for.
+
+    Attributes:
+        experiment: Its key.
+        variants: The keys of its arms.
+        unit: `visitor_id`, `customer_id` or `company_id`.
+        window_days: Days after its exposure in which a unit's orders count.
+        since: The first epoch that is read.
+        as_of_ms: Later exposures and orders do not exist yet.
+    """
+
+    experiment: str
+    variants: Sequence[str]
+    unit: str
+    window_days: int
+    since: int
+    as_of_ms: int
+
+
 class Source:
     """Reads one store within one snapshot."""
 
@@ -61,11 +90,24 @@ class Source:
         self._backend = backend
         self._currency = currency
 
-    def epochs(self, key: str) -> list[Epoch]:
-        """Give the epochs of an experiment, the oldest first."""
+    def epochs(self, key: str, as_of_ms: int) -> list[Epoch]:
+        """
+        Give the newest epochs of an experiment in which its arms mean the same, the oldest of them first.
+
+        Across changed weights or offers arms are never pooled. Where none had been declared by then (the exposures were
+        imported later), all that are known count.
+        """
         table = self._table("epochs")
         rows = self._rows(table.filter(table.experiment == key).order_by("epoch"))
-        return [Epoch(int(row["epoch"]), Experiment.model_validate(json.loads(row["declaration"]))) for row in rows]
+        known = [row for row in rows if row["declared_at_ms"] <= as_of_ms] or rows
+        kept: list[Epoch] = []
+        for row in reversed(known):
+            declared = json.loads(row["declaration"])
+            epoch = Epoch(int(row["epoch"]), {**declared, "variants": material(declared)["variants"]})
+            if kept and not epoch.comparable(kept[0]):
+                break
+            kept.insert(0, epoch)
+        return kept
 
     def is_simulated(self, key: str) -> bool:
         """Tell whether made-up shoppers took part."""
@@ -83,29 +125,32 @@ class Source:
             for row in self._rows(orders.filter(orders.currency != self._currency).select("currency").distinct())
         ]
 
-    def repeated(self, key: str, epochs: Sequence[int] | None, as_of_ms: int) -> int:
-        """Count the units that were exposed to more than one variant."""
-        units = self._repeated(self._exposures(key, epochs, as_of_ms))
+    def repeated(self, key: str, since: int, as_of_ms: int) -> int:
+        """Count the units that were exposed to more than one variant since an epoch."""
+        units = self._repeated(self._exposures(key, since, as_of_ms))
         return int(self._rows(units.aggregate(n=units.count()))[0]["n"])
 
-    def arms(self, experiment: Experiment, epochs: Sequence[int] | None, as_of_ms: int) -> dict[str, Arm]:
-        """
-        Give every declared variant's sums; units of several variants are in none.
+    def earlier(self, key: str, since: int, as_of_ms: int) -> int:
+        """Count the exposures of the epochs before one."""
+        exposures = self._exposures(key, 0, as_of_ms)
+        before = exposures.filter(exposures.epoch < since)
+        return int(self._rows(before.aggregate(n=before.count()))[0]["n"])
 
-        Args:
-            experiment: Names the variants, the unit and the window.
-            epochs: The epochs whose exposures are read; None for all.
-            as_of_ms: Later exposures and orders do not exist yet.
+    def arms(self, asked: "Asked") -> tuple[dict[str, Arm], int]:
         """
-        exposures = self._exposures(experiment.key, epochs, as_of_ms)
-        if self.repeated(experiment.key, None, as_of_ms):
-            repeated = self._repeated(self._exposures(experiment.key, None, as_of_ms))
+        Give every variant's sums; units of several variants, in whichever epochs, are in none.
+
+        Returns:
+            The arms by variant, and how many exposures name a variant that is not declared.
+        """
+        exposures = self._exposures(asked.experiment, asked.since, asked.as_of_ms)
+        if self.repeated(asked.experiment, 0, asked.as_of_ms):
+            repeated = self._repeated(self._exposures(asked.experiment, 0, asked.as_of_ms))
             exposures = exposures.filter(exposures.unit_id.notin(repeated.unit_id))
-        units = self._units(exposures, list(experiment.variants))
-        buyers = self._buyers(exposures, experiment, as_of_ms)
-        centres = self._centres(as_of_ms)
-        found = {row["variant"]: row for row in self._rows(_centred_sums(buyers, centres))}
-        return {key: _arm(units[key], found.get(key), centres) for key in experiment.variants}
+        units, strays = self._units(exposures, asked.variants)
+        centres = self._centres(asked.as_of_ms)
+        found = {row["variant"]: row for row in self._rows(_centred_sums(self._buyers(exposures, asked), centres))}
+        return {key: _arm(units[key], found.get(key), centres) for key in asked.variants}, strays
 
     def _table(self, name: str) -> Table:
         table: Table = self._backend.table(name)
@@ -114,10 +159,10 @@ class Source:
     def _rows(self, expression: Any) -> list[dict[str, Any]]:
         return fetch(self._backend, expression)
 
-    def _exposures(self, key: str, epochs: Sequence[int] | None, as_of_ms: int) -> Table:
+    def _exposures(self, key: str, since: int, as_of_ms: int) -> Table:
         table = self._table("exposures")
         found = table.filter(table.experiment == key, table.exposed_at_ms <= as_of_ms, table.bot == 0)
-        return found if epochs is None else found.filter(found.epoch.isin(list(epochs)))
+        return found.filter(found.epoch >= since) if since > 1 else found
 
     def _repeated(self, exposures: Table) -> Table:
         grouped = exposures.group_by("unit_id").aggregate(variants=exposures.count())
@@ -125,24 +170,25 @@ class Source:
 
     def _orders(self, as_of_ms: int) -> Table:
         table = self._table("orders")
-        return table.filter(table.excluded.isnull(), table.ordered_at_ms <= as_of_ms)
+        return table.filter(table.excluded.isnull(), table.verified == 1, table.ordered_at_ms <= as_of_ms)
 
-    def _units(self, exposures: Table, variants: list[str]) -> dict[str, int]:
+    def _units(self, exposures: Table, variants: Sequence[str]) -> tuple[dict[str, int], int]:
         # Sums of comparisons, not GROUP BY: grouping on text sorts every exposure.
         counts = {f"v{index}": (exposures.variant == key).sum() for index, key in enumerate(variants)}
-        row = self._rows(exposures.aggregate(**counts))[0]
-        return {key: int(row[f"v{index}"] or 0) for index, key in enumerate(variants)}
+        row = self._rows(exposures.aggregate(total=exposures.count(), **counts))[0]
+        units = {key: int(row[f"v{index}"] or 0) for index, key in enumerate(variants)}
+        return units, int(row["total"]) - sum(units.values())
 
-    def _buyers(self, exposures: Table, experiment: Experiment, as_of_ms: int) -> Table:
-        unit = _ORDER_COLUMN[experiment.unit]
-        orders = self._orders(as_of_ms)
+    def _buyers(self, exposures: Table, asked: "Asked") -> Table:
+        unit = _ORDER_COLUMN[asked.unit]
+        orders = self._orders(asked.as_of_ms)
         scale = 10.0 ** -exponent(self._currency)
         net = (orders.gross_minor - orders.discount_minor - orders.refunded_minor).cast("float64") * scale
         cost = orders.cost_minor.cast("float64") * scale
         priced = orders.filter(orders[unit].notnull()).select(
             buyer_id=orders[unit], ordered_at_ms=orders.ordered_at_ms, net=net, margin=net - cost
         )
-        window_ms = experiment.plan.window * DAY_MS
+        window_ms = asked.window_days * DAY_MS
         joined = priced.join(
             exposures.select("unit_id", "variant", "exposed_at_ms"), priced.buyer_id == exposures.unit_id
         )
@@ -175,7 +221,7 @@ def _centred_sums(buyers: Table, centres: Mapping[str, float]) -> Table:
     for i, first in enumerate(COLUMNS):
         sums[f"s_{first}"] = columns[first].sum()
         for second in COLUMNS[i:]:
-            sums[f"p_{first}_{second}"] = (columns[first] * columns[second]).sum()
+            sums[_product(first, second)] = (columns[first] * columns[second]).sum()
     return buyers.group_by("variant").aggregate(**sums)
 
 
@@ -184,12 +230,24 @@ def _arm(units: int, row: Mapping[str, Any] | None, centres: Mapping[str, float]
         return Arm(units, 0, Moments.zeros(units, len(COLUMNS)), 0, 0)
     n = int(row["n"])
     sums = np.array([row[f"s_{name}"] for name in COLUMNS], float)
-    products = np.empty((len(COLUMNS), len(COLUMNS)))
-    for i, first in enumerate(COLUMNS):
-        for j, second in enumerate(COLUMNS[i:], i):
-            products[i, j] = products[j, i] = row[f"p_{first}_{second}"]
-    bought = Moments(n, sums / n, products - np.outer(sums, sums) / n).shifted([centres[name] for name in COLUMNS])
+    products = np.array([[row[_product(first, second)] for second in COLUMNS] for first in COLUMNS], float)
+    bought = Moments.from_centred_sums(n, sums, products, [centres[name] for name in COLUMNS])
     return Arm(units, n, bought + Moments.zeros(units - n, len(COLUMNS)), int(row["costed"]), int(row["all_orders"]))
+
+
+def _product(first: str, second: str) -> str:
+    return f"p_{'_'.join(sorted((first, second), key=COLUMNS.index))}"
+
+
+def _connected(path: Path) -> Any:
+    try:
+        backend = ibis.sqlite.connect(path)
+        backend.list_tables()
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"--store: found {path}, which cannot be read as SQLite ({error}); wanted a crosslift store"
+        ) from None
+    return backend
 
 
 @contextmanager
@@ -209,7 +267,7 @@ def open_source(url: str, currency: str) -> Iterator[Source]:
     path = Path(url.removeprefix("sqlite:///"))
     if not path.is_file():
         raise StoreError(f"--store: found no file {path}; wanted a store that events were written to")
-    backend = ibis.sqlite.connect(path)
+    backend = _connected(path)
     try:
         missing = {"exposures", "orders", "epochs"} - set(backend.list_tables())
         if missing:
@@ -220,16 +278,3 @@ def open_source(url: str, currency: str) -> Iterator[Source]:
         yield Source(backend, currency)
     finally:
         backend.disconnect()
-
-
-def pick(moments: Moments, columns: Sequence[str]) -> Moments:
-    """
-    Give the moments of one or two of an arm's columns.
-
-    Raises:
-        AnalysisError: No such column.
-    """
-    if not set(columns) <= set(COLUMNS):
-        raise AnalysisError(f"found the columns {', '.join(columns)}; wanted some of {', '.join(COLUMNS)}")
-    at = [COLUMNS.index(name) for name in columns]
-    return Moments(moments.n, moments.means[at], moments.scatter[np.ix_(at, at)])

@@ -1,9 +1,11 @@
 """`crosslift analyze`: the same engine on any CSV or Parquet file of one row per unit."""
 
+import glob
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ibis
 import numpy as np
@@ -19,6 +21,23 @@ from experiments.errors import AnalysisError
 MAX_VARIANTS = 50
 
 _EMPTY = "rows without a value; wanted one in each, 0 where nothing was bought"
+Names = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the file, and how a unit's rows of it are put together."""
+
+    name: str
+    together: Literal["sum", "any"] = "sum"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One metric that was asked for."""
+
+    kind: Kind
+    columns: tuple[Column, ...]
 
 
 def analyze(
@@ -26,9 +45,9 @@ def analyze(
     variant: str,
     control: str | None = None,
     unit: str | None = None,
-    mean: Sequence[str] = (),
-    proportion: Sequence[str] = (),
-    ratio: Sequence[str] = (),
+    mean: Names = (),
+    proportion: Names = (),
+    ratio: Names = (),
     weights: Mapping[str, float] | None = None,
     confidence: float = 0.95,
 ) -> Report:
@@ -48,35 +67,23 @@ def analyze(
     Raises:
         AnalysisError: The file cannot be read, lacks a column, or has values that no metric can be made of.
     """
-    specs = _specs(mean, proportion, ratio)
-    columns = list(dict.fromkeys(column for _, names in specs.values() for column in names))
+    specs = _specs(*(([names] if isinstance(names, str) else names) for names in (mean, proportion, ratio)))
+    columns = list(dict.fromkeys(column for spec in specs.values() for column in spec.columns))
     backend = ibis.duckdb.connect()
     try:
-        rows = _checked(
-            backend,
-            _opened(backend, Path(file)),
-            variant,
-            unit,
-            columns,
-            [names[0] for kind, names in specs.values() if kind == "proportion"],
-        )
+        rows = _checked(backend, Path(file), variant, unit, columns)
         repeated = 0
         if unit is not None:
-            rows, repeated = _per_unit(
-                backend, rows, columns, {names[0] for kind, names in specs.values() if kind == "proportion"}
-            )
-        arms = _arms(backend, rows, columns)
+            rows, repeated = _per_unit(backend, rows, columns)
+        arms = _arms(backend, rows, len(columns))
     finally:
         backend.disconnect()
-    ordered = _ordered(arms, control)
-    shares = _weights(ordered, weights)
-    metrics = {}
-    for name, (kind, names) in specs.items():
-        moments = {key: _pick(arms[key], columns, names) for key in ordered}
-        first, *others = ordered
-        lifts = compare(kind, moments[first], {key: moments[key] for key in others}, confidence)
-        metrics[name] = MetricResult(kind, moments, lifts)
-    units = {key: arms[key].n for key in ordered}
+    keys = _ordered(arms, control)
+    shares = _weights(keys, weights)
+    metrics = {
+        name: _compared(spec, columns, {key: arms[key] for key in keys}, confidence) for name, spec in specs.items()
+    }
+    units = {key: arms[key].n for key in keys}
     checks: list[Check] = [sample_ratio(units, shares)]
     if unit is not None:
         checks.append(multiple_exposure(repeated, sum(units.values())))
@@ -90,91 +97,123 @@ def analyze(
         currency=None,
         simulated=False,
         checks=checks,
-        variants=[VariantRow(key, None, units[key], shares[key]) for key in ordered],
+        variants=[VariantRow(key, None, units[key], shares[key]) for key in keys],
         metrics=metrics,
     )
 
 
-def _specs(
-    mean: Sequence[str], proportion: Sequence[str], ratio: Sequence[str]
-) -> dict[str, tuple[Kind, tuple[str, ...]]]:
-    specs: dict[str, tuple[Kind, tuple[str, ...]]] = {}
-    specs |= {name: ("proportion", (name,)) for name in proportion}
+def _compared(spec: Spec, columns: list[Column], arms: Mapping[str, Moments], confidence: float) -> MetricResult:
+    at = [columns.index(column) for column in spec.columns]
+    moments = {key: arm.pick(at) for key, arm in arms.items()}
+    control, *others = moments
+    lifts = compare(spec.kind, moments[control], {key: moments[key] for key in others}, confidence)
+    return MetricResult(spec.kind, moments, lifts)
+
+
+def _specs(mean: Sequence[str], proportion: Sequence[str], ratio: Sequence[str]) -> dict[str, Spec]:
+    specs = {name: Spec("proportion", (Column(name, "any"),)) for name in proportion}
     for name in mean:
         if name in specs:
             raise AnalysisError(f"--mean: found {name}, which is a proportion too; wanted each column once")
-        specs[name] = ("mean", (name,))
+        specs[name] = Spec("mean", (Column(name),))
     for name in ratio:
         parts = name.split("/")
         if len(parts) != 2 or not all(parts):
             raise AnalysisError(f"--ratio: found {name!r}; wanted NUMERATOR/DENOMINATOR")
-        specs[name] = ("ratio", (parts[0], parts[1]))
+        specs[name] = Spec("ratio", (Column(parts[0]), Column(parts[1])))
     if not specs:
         raise AnalysisError("found no metric; wanted at least one of --mean, --proportion, --ratio")
     return specs
 
 
-def _opened(backend: Any, path: Path) -> Table:
+def _opened(backend: Any, path: Path, texts: Sequence[str]) -> Table:
+    """Open the file; ids and variants are text, or 1.10 would be 1.1 and long ids would lose their last digits."""
     if not path.is_file():
         raise AnalysisError(f"{path}: found no such file; wanted CSV or Parquet")
+    if not path.stat().st_size:
+        raise AnalysisError(f"{path}: found an empty file; wanted CSV or Parquet")
+    name = glob.escape(str(path))  # DuckDB would take a[1].csv for a pattern
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            table: Table = backend.read_parquet(path)
-        else:
-            table = backend.read_csv(path, header=True, sample_size=-1)
+            table: Table = backend.read_parquet(name, hive_partitioning=False)
+            return table
+        table = backend.read_csv(name, header=True, all_varchar=True, hive_partitioning=False)
+        if set(texts) <= set(table.columns):
+            types = dict.fromkeys(texts, "string")
+            table = backend.read_csv(name, header=True, sample_size=-1, hive_partitioning=False, types=types)
     except Exception as error:  # noqa: BLE001  the engine raises several kinds, all of them about the file
-        raise AnalysisError(f"{path}: cannot be read as CSV or Parquet: {str(error).splitlines()[0]}") from None
+        raise AnalysisError(f"{path}: cannot be read as UTF-8 CSV or Parquet: {_told(error)}") from None
     return table
 
 
-def _checked(
-    backend: Any, table: Table, variant: str, unit: str | None, columns: list[str], shares: list[str]
-) -> Table:
+def _told(error: Exception) -> str:
+    """Give what an engine says of a file, without its advice on options."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [
+        line
+        for line in lines
+        if not line.startswith(("*", "Possible", "LINE", "^", "file =", "delimiter =", "quote ="))
+    ]
+    return " ".join(kept[:3])[:300] or type(error).__name__
+
+
+def _checked(backend: Any, path: Path, variant: str, unit: str | None, columns: list[Column]) -> Table:
     """
-    Keep the columns that are needed, as numbers.
+    Keep the columns that are needed, as numbers named x0, x1 and so on.
 
     Raises:
         AnalysisError: A column is missing, empty somewhere, or not of the numbers that its metric is made of.
     """
-    for name in [variant, *([unit] if unit else []), *columns]:
+    texts = [variant, *([] if unit is None else [unit])]
+    table = _opened(backend, path, texts)
+    for name in [*texts, *(column.name for column in columns)]:
         if name not in table.columns:
-            raise AnalysisError(f"found no column {name!r}; wanted one of {', '.join(table.columns)}")
-    for name in columns:
-        if not (table[name].type().is_numeric() or table[name].type().is_boolean()):
-            raise AnalysisError(f"{name}: found {table[name].type()}; wanted numbers in every row")
-    numbers = {name: table[name].cast("float64") for name in columns}
-    rows = table.select(variant_=table[variant].cast("string"), unit_=table[unit or variant].cast("string"), **numbers)
-    checks = [(variant, rows.variant_.isnull(), _EMPTY), (unit or variant, rows.unit_.isnull(), _EMPTY)]
-    checks += [(name, rows[name].isnull(), _EMPTY) for name in columns]
-    checks += [
-        (name, rows[name].isinf() | rows[name].isnan(), "values that are not finite; wanted numbers")
-        for name in columns
-    ]
-    checks += [
-        (name, (rows[name] != 0) & (rows[name] != 1), "values other than 0 and 1; wanted a share") for name in shares
-    ]
-    faulty = {f"c{index}": found.sum() for index, (_, found, _) in enumerate(checks)}
-    counts = fetch(backend, rows.aggregate(n=rows.count(), **faulty))[0]
-    if not counts["n"]:
-        raise AnalysisError("found no rows; wanted one a unit")
-    for index, (name, _, sentence) in enumerate(checks):
-        if counts[f"c{index}"]:
-            raise AnalysisError(f"{name}: found {counts[f'c{index}']:,} {sentence}")
+            raise AnalysisError(f"{path}: found no column {name!r}; wanted one of {', '.join(table.columns)}")
+    if not fetch(backend, table.aggregate(n=table.count()))[0]["n"]:
+        raise AnalysisError(f"{path}: found no rows; wanted one a unit")
+    for column in columns:
+        kind = table[column.name].type()
+        if not (kind.is_numeric() or kind.is_boolean()):
+            raise AnalysisError(f"{column.name}: found text in it; wanted numbers in every row")
+    numbers = {f"x{index}": table[column.name].cast("float64") for index, column in enumerate(columns)}
+    named = {"variant_": table[variant].cast("string"), "unit_": table[unit or variant].cast("string")}
+    rows = table.select(**named, **numbers)
+    _refuse_faulty(backend, rows, variant, unit, columns)
     return rows
 
 
-def _per_unit(backend: Any, rows: Table, columns: list[str], shares: set[str]) -> tuple[Table, int]:
-    """Add the rows up per unit; leave out the units of several variants, and count them."""
-    sums = {name: rows[name].max() if name in shares else rows[name].sum() for name in columns}
-    units = rows.group_by("unit_").aggregate(variant_=rows.variant_.min(), last_=rows.variant_.max(), **sums)
-    counted = fetch(backend, units.aggregate(n=(units.variant_ != units.last_).sum()))[0]["n"]
-    return units.filter(units.variant_ == units.last_), int(counted or 0)
+def _refuse_faulty(backend: Any, rows: Table, variant: str, unit: str | None, columns: list[Column]) -> None:
+    checks = [(variant, rows.variant_.isnull(), _EMPTY), (unit or variant, rows.unit_.isnull(), _EMPTY)]
+    for index, column in enumerate(columns):
+        x = rows[f"x{index}"]
+        checks.append((column.name, x.isnull(), _EMPTY))
+        checks.append((column.name, x.isinf() | x.isnan(), "values that are not finite; wanted numbers"))
+        if column.together == "any":
+            checks.append((column.name, (x != 0) & (x != 1), "values other than 0 and 1; wanted a proportion's"))
+    counts = fetch(backend, rows.aggregate(**{f"c{index}": found.sum() for index, (_, found, _) in enumerate(checks)}))[
+        0
+    ]
+    for index, (name, _, sentence) in enumerate(checks):
+        if counts[f"c{index}"]:
+            raise AnalysisError(f"{name}: found {counts[f'c{index}']:,} {sentence}")
 
 
-def _arms(backend: Any, rows: Table, columns: list[str]) -> dict[str, Moments]:
-    means = fetch(backend, rows.aggregate(**{f"m{i}": rows[name].mean() for i, name in enumerate(columns)}))[0]
-    centres = [centre(means[f"m{i}"]) for i in range(len(columns))]
-    centred = [rows[name] - typical for name, typical in zip(columns, centres, strict=True)]
+def _per_unit(backend: Any, rows: Table, columns: list[Column]) -> tuple[Table, int]:
+    """Put the rows of each unit together; leave out the units of several variants, and count them."""
+    values = [
+        rows[f"x{index}"].sum() if one.together == "sum" else rows[f"x{index}"].max()
+        for index, one in enumerate(columns)
+    ]
+    named = {f"x{index}": value for index, value in enumerate(values)}
+    units = rows.group_by("unit_").aggregate(variant_=rows.variant_.min(), last_=rows.variant_.max(), **named)
+    repeated = fetch(backend, units.aggregate(n=(units.variant_ != units.last_).sum()))[0]["n"]
+    return units.filter(units.variant_ == units.last_), int(repeated or 0)
+
+
+def _arms(backend: Any, rows: Table, k: int) -> dict[str, Moments]:
+    means = fetch(backend, rows.aggregate(**{f"m{index}": rows[f"x{index}"].mean() for index in range(k)}))[0]
+    centres = [centre(means[f"m{index}"]) for index in range(k)]
+    centred = [rows[f"x{index}"] - typical for index, typical in enumerate(centres)]
     sums: dict[str, Any] = {"n": rows.count()}
     for i, first in enumerate(centred):
         sums[f"s{i}"] = first.sum()
@@ -186,22 +225,17 @@ def _arms(backend: Any, rows: Table, columns: list[str]) -> dict[str, Moments]:
 
 
 def _moments(row: Mapping[str, Any], centres: list[float]) -> Moments:
-    k = len(centres)
-    total = np.array([row[f"s{i}"] for i in range(k)], float)
-    products = np.array([[row[f"p{min(i, j)}_{max(i, j)}"] for j in range(k)] for i in range(k)], float)
-    n = int(row["n"])
-    return Moments(n, total / n, products - np.outer(total, total) / n).shifted(centres)
-
-
-def _pick(moments: Moments, columns: list[str], names: tuple[str, ...]) -> Moments:
-    at = [columns.index(name) for name in names]
-    return Moments(moments.n, moments.means[at], moments.scatter[np.ix_(at, at)])
+    at = range(len(centres))
+    products = np.array([[row[f"p{min(i, j)}_{max(i, j)}"] for j in at] for i in at], float)
+    return Moments.from_centred_sums(int(row["n"]), np.array([row[f"s{i}"] for i in at], float), products, centres)
 
 
 def _ordered(arms: Mapping[str, Moments], control: str | None) -> list[str]:
     """Put the control first."""
     keys = sorted(arms)
-    first = control or next((key for key in keys if key.lower() == "control"), None)
+    if not keys:
+        raise AnalysisError("--unit: found every unit in several variants; wanted units of one variant each")
+    first = next((key for key in keys if key.lower() == "control"), None) if control is None else control
     if first is None:
         raise AnalysisError(f"found the variants {', '.join(keys)}; wanted --control to name one of them")
     if first not in arms:
@@ -211,9 +245,11 @@ def _ordered(arms: Mapping[str, Moments], control: str | None) -> list[str]:
     return [first, *(key for key in keys if key != first)]
 
 
-def _weights(ordered: list[str], weights: Mapping[str, float] | None) -> dict[str, float]:
+def _weights(keys: list[str], weights: Mapping[str, float] | None) -> dict[str, float]:
     if weights is None:
-        return dict.fromkeys(ordered, 1.0)
-    if set(weights) != set(ordered):
-        raise AnalysisError(f"--weights: found {', '.join(weights)}; wanted a weight for each of {', '.join(ordered)}")
-    return {key: weights[key] for key in ordered}
+        return dict.fromkeys(keys, 1.0)
+    if set(weights) != set(keys) or not any(weights.values()):
+        raise AnalysisError(
+            f"--weights: found {', '.join(weights)}; wanted a weight for each of {', '.join(keys)}, one above 0"
+        )
+    return {key: weights[key] for key in keys}

@@ -46,6 +46,8 @@ def print_report(report: Report, console: Console) -> None:
             _print_wrapped(console, note, indent="  ", style="dim")
     if report.verdict:
         _print_verdict(report, console)
+    console.print()
+    _print_wrapped(console, _legend(report), indent="", style="dim")
 
 
 def _print_head(report: Report, console: Console) -> None:
@@ -60,6 +62,11 @@ def _print_head(report: Report, console: Console) -> None:
         epochs = ", ".join(map(str, report.epochs)) or "none stored"
         parts = [f"as of {moment}", *parts, f"epoch {epochs}", f"{report.window_days}-day window"]
     console.print(" · ".join([*parts, f"{_level(report)} confidence"]), style="dim")
+    if report.earlier_exposures:
+        sentence = (
+            f"{report.earlier_exposures:,} exposures of earlier epochs are not read: their arms meant something else."
+        )
+        _print_wrapped(console, sentence, indent="")
     if report.simulated:
         console.print("SIMULATED: these visitors and orders are made up.", style="bold yellow")
 
@@ -82,6 +89,12 @@ def _print_verdict(report: Report, console: Console) -> None:
         _print_wrapped(console, reason, indent="  ")
 
 
+def _legend(report: Report) -> str:
+    together = "" if len(report.variants) == 2 else ", for all variants together"
+    anytime = " The last column may be read on any day, as often as you like." if report.verdict else ""
+    return f"Interval and p are meant for one reading at the planned end{together}.{anytime}"
+
+
 def _print_wrapped(console: Console, sentence: str, *, indent: str, style: str = "") -> None:
     for line in textwrap.wrap(sentence, WIDTH - len(indent)):
         console.print(Text(indent + line, style=style))
@@ -101,22 +114,30 @@ def _metric_table(metric: MetricResult, report: Report) -> Table:
     value = _formatter(metric, report)
     control = next(iter(metric.moments))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("  variant", no_wrap=True, max_width=26)
-    for header in ("units", "value", f"lift over {control}"[:20], f"{_level(report)} interval", "p", "on any day"):
-        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("  variant", overflow="fold", max_width=30, min_width=13)
+    lift_header = f"lift over {control}"
+    headers = {"units": 7, "value": 9, lift_header[:18]: 14, f"{_level(report)} interval": 17, "p": 6, "on any day": 17}
+    for header, width in headers.items():
+        table.add_column(header, justify="right", no_wrap=True, min_width=width)
     for key, arm in metric.moments.items():
         assert arm is not None  # noqa: S101  only a metric with a reason lacks moments
         cells = [f"  {key}", f"{arm.n:,}", "–" if arm.value is None else value(arm.value)]
         lift = metric.lifts.get(key)
-        table.add_row(*cells, *(_lift_cells(lift) if lift else ["control", "", "", ""]))
+        told = _lift_cells(lift) if lift else ["control" if key == control else "weight 0", "", "", ""]
+        certain = lift is not None and (lift.simultaneous.p_value or 1) < 1 - report.confidence
+        styles = ["", "", "", "bold" if certain else "", "", "", ""]
+        table.add_row(*(Text(cell, style=style) for cell, style in zip(cells + told, styles, strict=True)))
     return table
 
 
-def _lift_cells(lift: Lift) -> list[str | Text]:
+def _lift_cells(lift: Lift) -> list[str]:
     family = lift.simultaneous
-    style = "bold" if family.p_value is not None and family.p_value < 0.05 else ""
-    estimate = _share(family.relative.estimate)
-    return [Text(estimate, style=style), _range(family.relative), _p(family.p_value), _range(lift.anytime.relative)]
+    return [
+        _share(family.relative.estimate),
+        _range(family.relative),
+        _p(family.p_value),
+        _range(lift.anytime.relative),
+    ]
 
 
 def _range(interval: Interval) -> str:
@@ -129,7 +150,7 @@ def _share(share: float | None) -> str:
     if share is None:
         return "–"
     digits = 0 if abs(share) >= 1 else 1
-    return f"{share:+.{digits}%}".replace("-", "−")
+    return f"{share:+.{digits}%}".replace("-", "−") if share < 100 else ">+9999%"
 
 
 def _p(p_value: float | None) -> str:
@@ -150,7 +171,7 @@ def _formatter(metric: MetricResult, report: Report) -> Callable[[float], str]:
     if metric.is_money and report.currency:
         currency = report.currency
         return lambda number: format_money(number * 10 ** exponent(currency), currency)
-    return lambda number: f"{number:,.4f}"
+    return lambda number: f"{number:,.4f}" if abs(number) < 10_000 else f"{number:,.0f}"
 
 
 def _notes(metric: MetricResult) -> list[str]:

@@ -11,6 +11,7 @@ from experiments.declaration import Experiment
 if TYPE_CHECKING:
     from analysis.reports import MetricResult
 
+Guards = Mapping[str, Mapping[str, Any]]
 Decision = Literal["ship", "stop", "keep_running", "no_difference", "withheld"]
 
 
@@ -35,65 +36,98 @@ class Verdict:
 
 def decide(
     experiment: Experiment, metrics: Mapping[str, "MetricResult"], checks: Iterable[Check]
-) -> tuple[dict[str, dict[str, Any]], Verdict]:
+) -> tuple[Guards, Verdict]:
     """
     Decide by rule.
 
-    Ship a variant whose primary metric is above the control's, with every guardrail above its margin; stop when every
-    variant is below; say that there is no difference when every interval lies within the plan's minimum effect.
+    Ship the best of the variants whose primary metric is above the control's with every guardrail above its margin; stop when
+    every variant is below the control, or below a guardrail's margin; say that there is no difference when every interval
+    lies within the plan's minimum effect.
 
     Returns:
-        The guardrails of the leading variant, and the verdict.
+        The guardrails of the variant that leads (or ships), and the verdict.
     """
-    primary = metrics[experiment.metrics.primary]
-    leader = max(primary.lifts, key=lambda key: _estimate(primary.lifts[key]), default=None)
-    guardrails = {
-        name: _guardrail(margin, metrics[name].lifts.get(leader or ""))
+    name = experiment.metrics.primary
+    primary = metrics[name]
+    guards = {key: _guardrails(experiment, metrics, key) for key in primary.lifts}
+    verdict = _verdict(experiment, primary, guards, [check for check in checks if check.passed is False])
+    leading = verdict.variant or max(primary.lifts, key=lambda key: _estimate(primary.lifts[key]), default=None)
+    return ({} if leading is None else guards[leading]), verdict
+
+
+def _verdict(
+    experiment: Experiment, primary: "MetricResult", guards: Mapping[str, Guards], failed: list[Check]
+) -> Verdict:
+    name, minimum, lifts = experiment.metrics.primary, experiment.plan.minimum_effect, primary.lifts
+    if failed:
+        return Verdict("withheld", None, [f"The check {check.name} failed: {check.detail}" for check in failed])
+    if not lifts:
+        return Verdict("keep_running", None, [f"{name} cannot be had: {primary.reason or 'no variant takes part'}."])
+    best_first = sorted(lifts, key=lambda key: _estimate(lifts[key]), reverse=True)
+    above = [key for key in best_first if (lifts[key].anytime.absolute.low or 0) > 0]
+    for key in above:
+        if all(one["passed"] for one in guards[key].values()):
+            return Verdict(
+                "ship", key, [f"{name} of {key} is above the control's, whichever day it is read.", *_kept(guards[key])]
+            )
+    if all(_is_below(lifts[key]) or _has_lost(guards[key]) for key in lifts):
+        return Verdict("stop", None, [_why_stop(name, key, lifts[key], guards[key]) for key in best_first])
+    if above:
+        return Verdict("keep_running", above[0], [_why_not_ship(name, key, guards[key]) for key in above])
+    if all(_within(one, minimum) for one in lifts.values()):
+        return Verdict(
+            "no_difference", None, [f"{name} of every variant is within {minimum * 100:g}% of the control's."]
+        )
+    reason = lifts[best_first[0]].anytime.reason
+    if reason:
+        return Verdict("keep_running", None, [f"{name} has no always-valid interval yet: {reason}."])
+    sentence = f"{name}: the always-valid intervals still hold both a gain and a loss, or an effect that matters."
+    return Verdict("keep_running", None, [sentence])
+
+
+def _guardrails(experiment: Experiment, metrics: Mapping[str, "MetricResult"], variant: str) -> Guards:
+    return {
+        name: _guardrail(margin, metrics[name].lifts.get(variant))
         for name, margin in experiment.metrics.guardrails.items()
     }
-    failed = [check for check in checks if check.passed is False]
-    if failed:
-        return guardrails, Verdict(
-            "withheld", None, [f"The check {check.name} failed: {check.detail}" for check in failed]
-        )
-    if leader is None:
-        return guardrails, Verdict(
-            "keep_running", None, [f"{experiment.metrics.primary} cannot be had: {primary.reason}."]
-        )
-    return guardrails, _read(experiment, primary.lifts, leader, guardrails)
 
 
-def _read(
-    experiment: Experiment, lifts: Mapping[str, Lift], leader: str, guardrails: Mapping[str, Mapping[str, Any]]
-) -> Verdict:
-    name, minimum = experiment.metrics.primary, experiment.plan.minimum_effect
-    best = lifts[leader].anytime.absolute
-    if best.low is None or best.high is None:
-        return Verdict("keep_running", None, [f"{name} has no always-valid interval yet: {best.reason}."])
-    open_guardrails = [guard for guard, one in guardrails.items() if not one["passed"]]
-    if best.low > 0 and not open_guardrails:
-        return Verdict(
-            "ship",
-            leader,
-            [f"{name} of {leader} is above the control's, whichever day it is read.", *_kept(guardrails)],
-        )
-    if best.low > 0:
-        at_risk = ", ".join(open_guardrails)
-        reason = f"{name} of {leader} is above the control's, but {at_risk} may have lost more than its margin."
-        return Verdict("keep_running", leader, [reason])
-    if all(one.anytime.absolute.high is not None and one.anytime.absolute.high < 0 for one in lifts.values()):
-        return Verdict("stop", None, [f"{name} of every variant is below the control's, whichever day it is read."])
-    if all(_within(one, minimum) for one in lifts.values()):
-        return Verdict("no_difference", None, [f"{name} of every variant is within {minimum:.0%} of the control's."])
-    return Verdict(
-        "keep_running",
-        None,
-        [f"{name}: the always-valid intervals still hold both a gain and a loss, or an effect that matters."],
-    )
+def _guardrail(margin: float, lift: Lift | None) -> dict[str, Any]:
+    relative = lift.anytime.relative if lift else None
+    if relative is None or relative.low is None or relative.high is None:
+        reason = relative.reason if relative else "the metric cannot be had"
+        return {"margin": margin, "passed": False, "low": None, "high": None, "reason": reason}
+    return {"margin": margin, "passed": relative.low > margin, "low": relative.low, "high": relative.high}
 
 
-def _kept(guardrails: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [f"{name} has lost no more than its margin of {-one['margin']:.0%}." for name, one in guardrails.items()]
+def _has_lost(guards: Guards) -> list[str]:
+    """Give the guardrails whose whole interval is below their margin."""
+    return [name for name, one in guards.items() if one["high"] is not None and one["high"] < one["margin"]]
+
+
+def _is_below(lift: Lift) -> bool:
+    high = lift.anytime.absolute.high
+    return high is not None and high < 0
+
+
+def _why_stop(name: str, key: str, lift: Lift, guards: Guards) -> str:
+    if _is_below(lift):
+        return f"{name} of {key} is below the control's, whichever day it is read."
+    return f"{key} has lost more than its margin of {', '.join(_has_lost(guards))}."
+
+
+def _why_not_ship(name: str, key: str, guards: Guards) -> str:
+    lost = _has_lost(guards)
+    if lost:
+        return f"{name} of {key} is above the control's, but it has lost more than its margin of {', '.join(lost)}."
+    at_risk = ", ".join(guard for guard, one in guards.items() if not one["passed"])
+    return f"{name} of {key} is above the control's, but {at_risk} may have lost more than its margin."
+
+
+def _kept(guards: Guards) -> list[str]:
+    return [
+        f"{name} has lost no more than its margin of {abs(one['margin']) * 100:g}%." for name, one in guards.items()
+    ]
 
 
 def _estimate(lift: Lift) -> float:
@@ -103,11 +137,3 @@ def _estimate(lift: Lift) -> float:
 def _within(lift: Lift, minimum: float) -> bool:
     low, high = lift.anytime.relative.low, lift.anytime.relative.high
     return low is not None and high is not None and -minimum < low and high < minimum
-
-
-def _guardrail(margin: float, lift: Lift | None) -> dict[str, Any]:
-    low = lift.anytime.relative.low if lift else None
-    shown: dict[str, Any] = {"margin": margin, "passed": low is not None and low > margin, "low": low}
-    if low is None:
-        shown["reason"] = lift.anytime.relative.reason if lift else "there is no variant to hold against it"
-    return shown

@@ -69,7 +69,7 @@ class SqliteStore:
         newest = "SELECT epoch, declaration FROM epochs WHERE experiment = ? ORDER BY epoch DESC LIMIT 1"
         with self._transaction() as execute:
             row = execute(newest, (experiment,)).fetchone()
-            if row and material(json.loads(row[1])) == material(declaration):
+            if row and json.dumps(material(json.loads(row[1]))) == json.dumps(material(declaration)):
                 return int(row[0])
             number = int(row[0]) + 1 if row else 1
             text = json.dumps(declaration, ensure_ascii=False)

@@ -20,7 +20,7 @@ from experiments.cli import configs_option, format_option
 @click.option(
     "--shoppers", type=click.IntRange(1, 10_000_000), help="How many; as configs/simulation.yaml says by default."
 )
-@click.option("--seed", default=1, show_default=True, help="The same seed and start make the same shoppers.")
+@click.option("--seed", default=2026, show_default=True, help="The same seed and start make the same shoppers.")
 @click.option("--start", metavar="DATE", help="When the first may come, such as 2026-05-01; 22 days ago by default.")
 @configs_option
 @format_option
@@ -65,7 +65,7 @@ def simulate(
 @click.option(
     "--shoppers", type=click.IntRange(1, 10_000_000), help="How many; as configs/simulation.yaml says by default."
 )
-@click.option("--seed", default=1, show_default=True)
+@click.option("--seed", default=2026, show_default=True)
 @configs_option
 def demo(shoppers: int | None, seed: int, configs: str) -> None:
     """Show the whole of crosslift: serve, simulate shoppers, report, and compare with the truth."""
@@ -73,7 +73,7 @@ def demo(shoppers: int | None, seed: int, configs: str) -> None:
 
     from simulation.demo import run_demo
 
-    run_demo(configs, shoppers, seed, Console(highlight=False, width=100))
+    run_demo(configs, shoppers, seed, Console(highlight=False, markup=False, width=100))
 
 
 def _show(counts: Counter[str], seed: int, start_ms: int, format_: str) -> None:

@@ -138,7 +138,8 @@ def _print_truth(console: Console, key: str, truth: Truth, configs: Configs, fou
             first = f"  {variant}" if name == METRICS[0] else ""
             table.add_row(first, name.replace("_", " "), _share(true), *cells)
     console.print(table)
-    console.print(f"  {held} of {total} intervals hold the truth.", style="dim")
+    sentence = f"{held} of {total} intervals hold the truth; each metric's are meant to, all at once, 95 times in 100."
+    console.print(f"  {sentence}", style="dim")
 
 
 def _share(share: float) -> str:

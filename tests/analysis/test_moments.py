@@ -47,7 +47,7 @@ def test_shifted_amounts_do_not_cancel() -> None:
     values = 1e9 + np.array([-1.0, 0.0, 1.0] * 100)
     c = centre(float(values.mean()))
     around = values - c
-    found = Moments.from_sums(300, around.sum(), (around**2).sum()).shifted([c])
+    found = Moments.from_centred_sums(300, np.array([around.sum()]), np.array([[(around**2).sum()]]), [c])
     assert found.scatter[0, 0] == pytest.approx(200)
     assert found.value == 1e9
 
