@@ -30,6 +30,9 @@ def main() -> None:
     except CrossliftError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    except UnicodeEncodeError:
+        click.echo("Error: found an argument that is not UTF-8; wanted UTF-8 text", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The commands that write what happened: import."""
 
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -34,6 +33,7 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url:
     from rich.console import Console
     from rich.progress import Progress
 
+    from events.clock import now_ms
     from events.files import BadRows, import_csv
     from events.store import open_store
     from experiments.loading import load
@@ -49,7 +49,7 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url:
                 store,
                 loaded,
                 skip_bad_rows=skip_bad_rows,
-                now_ms=time.time_ns() // 1_000_000,
+                now_ms=now_ms(),
                 progress=lambda rows: progress.advance(task, rows),
             )
     except BadRows as error:
@@ -60,8 +60,8 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url:
         store.close()
     for line, reason in imported.rejected:
         click.echo(f"{file}:{line}: {reason}", err=True)
-    if imported.ignored:
-        click.echo(f"Columns not used: {', '.join(imported.ignored)}.", err=True)
+    if any(imported.ignored):
+        click.echo(f"Columns not used: {', '.join(filter(None, imported.ignored))}.", err=True)
     click.echo(
         f"{imported.accepted:,} {kind} imported, {imported.duplicates:,} there already, {imported.rejected_count:,} bad rows."
     )

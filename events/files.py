@@ -1,17 +1,19 @@
 """CSV files in: exposures, interactions and orders, a row each."""
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
+
+import orjson
 
 from events.records import KINDS, AnyRecord, Exposure, Interaction, Order, Reader
 from events.store import Store
 from experiments.declaration import declared_dict
 from experiments.errors import RequestError
 from experiments.loading import Configs
+from experiments.refusals import describe
 
 RowReader = Callable[[Mapping[str, Any]], AnyRecord]
 Logged = TypeVar("Logged", Exposure, Interaction)
@@ -72,15 +74,18 @@ def import_csv(
 
     Raises:
         BadRows: A row is bad; nothing was imported.
-        RequestError: The file cannot be read as CSV with the columns that are needed.
+        RequestError: The file cannot be read as CSV with the columns that are needed; nothing was imported.
     """
+    if not path.is_file():
+        raise RequestError(f"{path}: found no file that can be read twice; wanted a CSV file")
     read = _row_reader(kind, configs)
     checked = Imported(ignored=_ignored_columns(path, kind))
-    if not skip_bad_rows:
-        for _ in _records(path, read, checked):
-            pass
-        if checked.rejected_count:
-            raise BadRows(path, checked)
+    for _ in _records(
+        path, read, checked
+    ):  # the whole file first: what is wrong with it is known before anything is written
+        pass
+    if checked.rejected_count and not skip_bad_rows:
+        raise BadRows(path, checked)
     imported = Imported(ignored=checked.ignored)
     numbered = _with_epochs(_records(path, read, imported), store, configs, now_ms)
     for records in _batches(numbered, ROWS_A_COMMIT):
@@ -104,22 +109,34 @@ def _batches(records: Iterator[AnyRecord], size: int) -> Iterator[list[AnyRecord
 
 
 def _records(path: Path, read: RowReader, imported: Imported) -> Iterator[AnyRecord]:
+    """
+    Read the rows, noting the bad ones.
+
+    Raises:
+        RequestError: From some line on the file is no CSV in UTF-8.
+    """
     with _opened(path) as file:
-        rows = csv.DictReader(file, strict=True)
+        rows = csv.reader(file, strict=True)
+        header = [name.strip() for name in next(rows)]
         while True:
+            line = rows.line_num + 1
             try:
-                row = next(rows, None)
-                if row is None:
-                    return
-                yield read(_cells(row))
-            except (RequestError, csv.Error) as error:
-                imported.rejected_count += 1
-                if len(imported.rejected) < REPORTED_ROWS:
-                    imported.rejected.append((rows.line_num, str(error)))
-                if isinstance(error, csv.Error):
-                    return
+                cells = next(rows, None)
+            except csv.Error as error:
+                raise RequestError(
+                    f"{path}:{line}: found a row that is no CSV ({error}); wanted its quotes mended"
+                ) from None
             except UnicodeDecodeError:
                 raise _not_utf8(path) from None
+            if cells is None:
+                return
+            try:
+                if cells:
+                    yield read(_named(header, cells))
+            except RequestError as error:
+                imported.rejected_count += 1
+                if len(imported.rejected) < REPORTED_ROWS:
+                    imported.rejected.append((line, str(error)))
 
 
 def _opened(path: Path) -> TextIO:
@@ -139,12 +156,10 @@ def _not_utf8(path: Path) -> RequestError:
     return RequestError(f"{path}: found bytes that are not UTF-8; wanted UTF-8 text")
 
 
-def _cells(row: dict[str | None, Any]) -> dict[str, Any]:
-    if None in row:
-        raise RequestError(f"found {len(row[None])} cells more than the header has columns; wanted as many")
-    if None in row.values():
-        raise RequestError("found fewer cells than the header has columns; wanted as many")
-    return {str(name).strip(): value for name, value in row.items() if value.strip() != ""}
+def _named(header: list[str], cells: list[str]) -> dict[str, Any]:
+    if len(cells) != len(header):
+        raise RequestError(f"found {len(cells)} cells; wanted {len(header)}, as many as the header has")
+    return {name: cell for name, cell in zip(header, cells, strict=True) if cell.strip() != ""}
 
 
 def _ignored_columns(path: Path, kind: str) -> list[str]:
@@ -169,6 +184,9 @@ def _ignored_columns(path: Path, kind: str) -> list[str]:
     spellings = _spellings(kind)
     present = {spellings[name] for name in header if name in spellings}
     missing = [name for name in needed[kind] if name not in present]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise RequestError(f"{path}:1: found the columns {', '.join(map(repr, twice))} twice; wanted each once")
     if missing:
         raise RequestError(
             f"{path}:1: found the columns {', '.join(header) or 'none'}; wanted {', '.join(missing)} too"
@@ -182,7 +200,11 @@ def _spellings(kind: str) -> dict[str, str]:
     for column in KINDS[kind].model_fields:
         plain = column.removesuffix("_minor").removesuffix("_ms")
         spellings |= {column: plain, plain: plain}
-    return {name: plain for name, plain in spellings.items() if plain != "lines"}
+    left_out = (
+        "lines",
+        "epoch",
+    )  # rows have no lines, and belong to the epoch of the declaration they are held against
+    return {name: plain for name, plain in spellings.items() if plain not in left_out}
 
 
 def _row_reader(kind: str, configs: Configs) -> RowReader:
@@ -205,29 +227,34 @@ def _row_reader(kind: str, configs: Configs) -> RowReader:
 
 def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
     """Read a JSON object from `attributes`, and text from every `attributes.NAME`."""
+    text = row.get("attributes", "{}")
     try:
-        attributes = json.loads(row.get("attributes", "{}"))
-    except ValueError:
+        attributes = orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError):
         attributes = None
-    if not isinstance(attributes, dict):
-        raise RequestError(f"attributes: found {row['attributes'][:60]!r}; wanted a JSON object")
+    if not isinstance(attributes, dict) or any(isinstance(value, (dict, list)) for value in attributes.values()):
+        raise RequestError(f"attributes: found {describe(text)}; wanted a JSON object of text and numbers")
     return attributes | {name[11:]: value for name, value in row.items() if name.startswith("attributes.")}
 
 
 def _declared(record: Logged, configs: Configs) -> Logged:
     if record.experiment not in configs.experiments:
-        raise RequestError(f"experiment: found {record.experiment!r}; wanted one of {', '.join(configs.experiments)}")
+        raise RequestError(
+            f"experiment: found {describe(record.experiment)}; wanted one of {', '.join(configs.experiments)}"
+        )
+    if configs.experiments[record.experiment].status == "draft":
+        raise RequestError(f"experiment: found {describe(record.experiment)}, a draft; wanted one that has run")
     variants = configs.experiments[record.experiment].variants
     if record.variant not in variants:
-        raise RequestError(f"variant: found {record.variant!r}; wanted one of {', '.join(variants)}")
+        raise RequestError(f"variant: found {describe(record.variant)}; wanted one of {', '.join(variants)}")
     return record
 
 
 def _with_epochs(records: Iterator[AnyRecord], store: Store, configs: Configs, now_ms: int) -> Iterator[AnyRecord]:
-    """Put exposures that name no epoch into the current one of their experiment."""
+    """Put exposures into the current epoch of their experiment."""
     current: dict[str, int] = {}
     for record in records:
-        if not isinstance(record, Exposure) or "epoch" in record.model_fields_set:
+        if not isinstance(record, Exposure):
             yield record
             continue
         if record.experiment not in current:

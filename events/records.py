@@ -3,35 +3,68 @@ What happened, as records: validated values whose fields are the columns of the 
 
 Every money field may be given in minor units (`gross_minor: 1990`) or as decimal text (`gross: "19.90"`), every time in
 milliseconds (`ordered_at_ms`) or as RFC 3339 text (`ordered_at: 2026-05-01T12:00:00Z`), and the unit as `unit_id` or
-`visitor_id`. CSV files and HTTP bodies are read by the same function, `parse`.
+`visitor_id`. CSV files and HTTP bodies are read by the same class, `Reader`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from events.clock import now_ms
 from experiments.errors import RequestError
 from experiments.money import MAX_MINOR, to_minor
+from experiments.quantities import Currency, refuse
+from experiments.refusals import describe, sentence
 
-Id = Annotated[str, Field(min_length=1, max_length=256)]
-ShortText = Annotated[str, Field(max_length=256)]
-Minor = Annotated[int, Field(ge=-MAX_MINOR, le=MAX_MINOR)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
+FUTURE_MS = 5 * 60_000  # clocks differ
+
+_WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
+
+
+def _text(value: object) -> object:
+    """Take numeric ids for the text that they are; a float has lost its digits already."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        stripped = value.strip()
+        if not stripped.isprintable():
+            raise refuse("printable text")
+        return stripped
+    raise refuse("text")
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _WHOLE.match(value.strip()):
+        return int(value)
+    raise refuse("a whole number")
+
+
+def _or_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Id = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=256)]
+ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=256)]
+OptionalText = Annotated[Id | None, BeforeValidator(_or_none)]
+Minor = Annotated[int, BeforeValidator(_whole), Field(ge=-MAX_MINOR, le=MAX_MINOR)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1_000_000)]
 # From 2000 to 2100: seconds or microseconds taken for milliseconds fall outside.
-Milliseconds = Annotated[int, Field(ge=946_684_800_000, le=4_102_444_800_000)]
+Milliseconds = Annotated[int, BeforeValidator(_whole), Field(ge=946_684_800_000, le=4_102_444_800_000)]
 
 Model = TypeVar("Model", bound=BaseModel)
-
 InteractionKind = Literal["impression", "click", "add_to_cart", "decline", "dismiss"]
 
 
 class Record(BaseModel):
     """The base of all records: no unknown fields, no later changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Exposure(Record):
@@ -40,7 +73,7 @@ class Exposure(Record):
     experiment: Id
     unit_id: Id
     variant: Id
-    epoch: Annotated[int, Field(ge=1)] = 1
+    epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     exposed_at_ms: Milliseconds
     attributes: Annotated[dict[ShortText, Any], Field(max_length=50)] = {}
     bot: bool = False
@@ -68,13 +101,13 @@ class OrderLine(Record):
     product_id: ShortText = ""
     sku: ShortText = ""
     quantity: Count = 1
-    gross_minor: Minor = 0
+    gross_minor: Minor
     discount_minor: Minor = 0
     refunded_minor: Minor = 0
     cost_minor: Minor | None = None
-    offer_experiment: ShortText | None = None
-    offer_variant: ShortText | None = None
-    bundle_id: ShortText | None = None
+    offer_experiment: OptionalText = None
+    offer_variant: OptionalText = None
+    bundle_id: OptionalText = None
 
 
 class Order(Record):
@@ -87,12 +120,12 @@ class Order(Record):
 
     shop: Id = "default"
     order_id: Id
-    unit_id: Id | None = None
-    customer_id: ShortText | None = None
-    company_id: ShortText | None = None
+    unit_id: OptionalText = None
+    customer_id: OptionalText = None
+    company_id: OptionalText = None
     ordered_at_ms: Milliseconds
     updated_at_ms: Milliseconds
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+    currency: Currency
     gross_minor: Minor
     discount_minor: Minor = 0
     shipping_minor: Minor = 0
@@ -102,7 +135,7 @@ class Order(Record):
     units: Count = 1
     source: ShortText = "api"
     verified: bool = True
-    excluded: ShortText | None = None
+    excluded: OptionalText = None
     lines: Annotated[list[OrderLine], Field(max_length=1000)] = []
 
 
@@ -112,91 +145,86 @@ KINDS: Mapping[str, type[AnyRecord]] = {"exposures": Exposure, "interactions": I
 
 _MONEY = {"gross", "discount", "shipping", "tax", "refunded", "cost", "value"}
 _TIMES = {"exposed_at", "occurred_at", "ordered_at", "updated_at"}
-_WANTED = {
-    "missing": "a value",
-    "extra_forbidden": "no such field",
-    "literal_error": "one of {expected}",
-    "string_too_short": "at least {min_length} character",
-    "string_too_long": "at most {max_length} characters",
-    "string_type": "text",
-    "string_pattern_mismatch": "a currency of ISO 4217 such as USD",
-    "greater_than_equal": "at least {ge}",
-    "less_than_equal": "at most {le}",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_parsing": "true or false",
-    "dict_type": "an object",
-    "list_type": "a list",
-    "too_long": "at most {max_length} of them",
-}
 
 
 class Reader:
-    """
-    Reads what others send into records.
+    """Reads what others send into records; amounts without a currency, and times without an offset, are the shop's."""
 
-    Attributes:
-        currency: The shop's; an order without one is in it, an order in another is refused.
-        zone: The shop's time zone, for times that come without an offset.
-    """
-
-    def __init__(self, currency: str, time_zone: str) -> None:
-        self.currency = currency
-        self.zone = ZoneInfo(time_zone)
+    def __init__(self, currency: str, time_zone: str, clock_ms: Callable[[], int] = now_ms) -> None:
+        self._currency = currency
+        self._zone = ZoneInfo(time_zone)
+        self._clock_ms = clock_ms
 
     def exposure(self, fields: Mapping[str, Any]) -> Exposure:
-        """Read one exposure; `parse` says how."""
+        """Read one exposure; `order` says what may be wrong."""
         return parse(Exposure, self.spelled_out(fields))
 
     def interaction(self, fields: Mapping[str, Any]) -> Interaction:
-        """Read one interaction; `parse` says how."""
+        """Read one interaction; `order` says what may be wrong."""
         return parse(Interaction, self.spelled_out(fields))
 
     def order(self, fields: Mapping[str, Any]) -> Order:
         """
-        Read one order, filling in what can be told from the rest of it.
+        Read one order; gross, discount, refunded, cost and units are added up from its lines where only they say them.
 
         Raises:
-            RequestError: A field is wrong, or the currency is not the shop's.
+            RequestError: A field is wrong, or lies in the future, or the currency is not the shop's.
         """
         told = self.spelled_out(fields)
-        told.setdefault("currency", self.currency)
-        if "ordered_at_ms" in told:
-            told.setdefault("updated_at_ms", told["ordered_at_ms"])
-        lines = told.get("lines")
-        if isinstance(lines, list):
-            spelled = [self.spelled_out(line) if isinstance(line, dict) else line for line in lines]
-            told["lines"] = [
-                {"line_id": str(n), **line} if isinstance(line, dict) else line for n, line in enumerate(spelled, 1)
-            ]
-        order = parse(Order, _with_sums(told))
-        if order.currency != self.currency:
-            raise RequestError(f"currency: found {order.currency}; wanted {self.currency}, the shop's currency")
+        told.setdefault("currency", self._currency)
+        if "ordered_at_ms" not in told:
+            raise RequestError("ordered_at: found nothing; wanted a time such as 2026-05-01T12:00:00Z")
+        told.setdefault("updated_at_ms", told["ordered_at_ms"])
+        if isinstance(told.get("lines"), list):
+            lines = [self._line(number, line) for number, line in enumerate(told["lines"][:1001], 1)]
+            if len({line.line_id for line in lines}) < len(lines):
+                raise RequestError("lines: found a line_id twice; wanted each once")
+            told = {**_sums(lines), **told, "lines": lines}
+        order = parse(Order, told)
+        if order.currency != self._currency:
+            raise RequestError(f"currency: found {order.currency}; wanted {self._currency}, the shop's currency")
         return order
+
+    def _line(self, number: int, line: object) -> OrderLine:
+        if not isinstance(line, dict):
+            raise RequestError(f"lines.{number}: found {describe(line)}; wanted an object")
+        try:
+            return parse(OrderLine, {"line_id": str(number), **self.spelled_out(line)})
+        except RequestError as error:
+            raise RequestError(f"lines.{number}: {error}") from None
 
     def spelled_out(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """
-        Give the fields under the columns' own names and in their own units.
+        Give the fields under the columns' own names and in their own units; null is as good as absent.
 
         Raises:
-            RequestError: An amount or a time cannot be read, or stands twice.
+            RequestError: An amount or a time cannot be read, stands twice, or lies in the future.
         """
         told: dict[str, Any] = {}
         for name, value in fields.items():
-            column = name
             if value is None:
                 continue
-            if name == "visitor_id":
-                column = "unit_id"
-            elif name in _MONEY:
-                column, value = f"{name}_minor", _named(name, lambda value=value: to_minor(value, self.currency))
+            column = "unit_id" if name == "visitor_id" else name
+            if name in _MONEY:
+                column = f"{name}_minor"
             elif name in _TIMES:
-                column, value = f"{name}_ms", _named(name, lambda value=value: to_ms(value, self.zone))
+                column = f"{name}_ms"
             if column in told:
-                raise RequestError(f"{name}: found twice, as {column} too; wanted once")
-            told[column] = value
+                raise RequestError(f"{name}: found it in two spellings; wanted one")
+            told[column] = self._valued(name, value)
         return told
+
+    def _valued(self, name: str, value: object) -> object:
+        try:
+            if name in _MONEY:
+                return to_minor(value, self._currency)
+            moment = to_ms(value, self._zone) if name in _TIMES else value
+        except RequestError as error:
+            raise RequestError(f"{name}: {error}") from None
+        is_time = name in _TIMES or name.removesuffix("_ms") in _TIMES
+        if is_time and isinstance(moment, int) and moment > self._clock_ms() + FUTURE_MS:
+            raise RequestError(f"{name}: found a time in the future; wanted one that has been")
+        return moment
 
 
 def parse(model: type[Model], fields: Mapping[str, Any]) -> Model:
@@ -209,7 +237,7 @@ def parse(model: type[Model], fields: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise RequestError("; ".join(_message(details) for details in error.errors(include_url=False))) from None
+        raise RequestError("; ".join(sentence(details) for details in error.errors(include_url=False)[:10])) from None
 
 
 def to_ms(value: object, zone: ZoneInfo) -> int:
@@ -220,36 +248,18 @@ def to_ms(value: object, zone: ZoneInfo) -> int:
         RequestError: Not a time.
     """
     try:
-        moment = datetime.fromisoformat(str(value).strip())
-    except ValueError:
-        raise RequestError(f"found {str(value)[:60]!r}; wanted a time such as 2026-05-01T12:00:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone)
-    return round(moment.timestamp() * 1000)
+        moment = datetime.fromisoformat(value.strip() if isinstance(value, str) else "")
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise RequestError(f"found {describe(value)}; wanted a time such as 2026-05-01T12:00:00Z") from None
 
 
-def _named(name: str, read: Any) -> Any:
-    try:
-        return read()
-    except RequestError as error:
-        raise RequestError(f"{name}: {error}") from None
-
-
-def _with_sums(told: dict[str, Any]) -> dict[str, Any]:
-    """Fill in an order's gross and units from its lines, where only the lines say them."""
-    lines = told.get("lines")
-    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines) or not lines:
-        return told
-    for column, default in (("gross_minor", 0), ("discount_minor", 0), ("units", 1)):
-        part = "quantity" if column == "units" else column
-        values = [line.get(part, default) for line in lines]
-        if column not in told and all(isinstance(value, int) for value in values):
-            told[column] = sum(values)
-    return told
-
-
-def _message(details: Any) -> str:
-    name = ".".join(str(part) for part in details["loc"])
-    wanted = _WANTED.get(details["type"], details["msg"].lower()).format(**details.get("ctx", {}))
-    found = "nothing" if details["type"] == "missing" else repr(details["input"])[:80]
-    return f"{name}: found {found}; wanted {wanted}"
+def _sums(lines: list[OrderLine]) -> dict[str, int]:
+    sums = {
+        "gross_minor": sum(line.gross_minor for line in lines),
+        "discount_minor": sum(line.discount_minor for line in lines),
+        "refunded_minor": sum(line.refunded_minor for line in lines),
+        "units": sum(line.quantity for line in lines),
+    }
+    costs = [line.cost_minor for line in lines]
+    return sums if None in costs else sums | {"cost_minor": sum(cost for cost in costs if cost is not None)}

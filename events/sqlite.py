@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
@@ -12,7 +13,8 @@ from events.records import AnyRecord, Exposure, Interaction, Order
 from experiments.declaration import material
 from experiments.errors import StoreError
 
-SCHEMA_VERSION = "001_tables"
+SCHEMA_VERSION = "001_tables"  # the last migration of events/schema.py
+BUSY_S = 10.0  # how long a writer waits for another process
 
 _EXPOSURE = ("experiment", "unit_id", "variant", "epoch", "exposed_at_ms", "attributes", "bot")
 _INTERACTION = tuple(Interaction.model_fields)
@@ -28,18 +30,28 @@ def _insert(table: str, columns: Sequence[str], conflict: str) -> str:
 
 
 _INSERT_EXPOSURE = _insert("exposures", _EXPOSURE, "DO NOTHING")
-_EARLIER_EXPOSURE = (
+_EARLIER_EXPOSURE = (  # of two at the same time, the same one whichever came first
     "UPDATE exposures SET epoch = ?, exposed_at_ms = ?, attributes = ?, bot = ?"
-    " WHERE experiment = ? AND unit_id = ? AND variant = ? AND exposed_at_ms > ?"
+    " WHERE experiment = ? AND unit_id = ? AND variant = ?"
+    " AND (?, ?, ?, ?) < (exposed_at_ms, epoch, attributes, bot)"
 )
 _INSERT_INTERACTION = _insert("interactions", _INTERACTION, "DO NOTHING")
 _INSERT_LINE = _insert("order_lines", _LINE, "DO NOTHING")
+
+
+def _state(table: str) -> str:
+    """Give an order's state as a row value: the newest wins, and of two as new the one with more refunded."""
+    first = ("updated_at_ms", "refunded_minor")
+    others = [f"ifnull({table}.{name}, '')" for name in _ORDER[2:] if name not in first]
+    return f"({', '.join([*(f'{table}.{name}' for name in first), *others])})"
+
+
 _UPSERT_ORDER = _insert(
     "orders",
     _ORDER,
     "(shop, order_id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _ORDER[2:])
-    + " WHERE excluded.updated_at_ms > orders.updated_at_ms",
+    + f" WHERE {_state('excluded')} > {_state('orders')}",
 )
 
 
@@ -51,13 +63,29 @@ class SqliteStore:
         self.path = url.removeprefix("sqlite:///")
         self._lock = threading.Lock()
         try:
-            self._connection = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection = self._connect()
+            self._enter_wal()
             self._connection.execute("PRAGMA synchronous = FULL")
             if not self._is_current():
                 self._migrate()
+            self._reading = self._connect()  # readers of a WAL wait for no writer
         except sqlite3.Error as error:
             raise StoreError(f"{url}: cannot be opened: {error}") from None
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+    def _enter_wal(self) -> None:
+        """Change to the write-ahead log; where several processes do so at once, SQLite fails instead of waiting."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def write(self, records: Sequence[AnyRecord]) -> list[bool]:
         """Write records in one transaction; Store.write says what is kept."""
@@ -96,11 +124,10 @@ class SqliteStore:
     def keys(self) -> list[dict[str, Any]]:
         """Give the keys, the oldest first."""
         columns = ("digest", "kind", "hint", "created_at_ms", "revoked_at_ms")
-        with self._transaction() as execute:
-            rows = execute(
-                "SELECT digest, kind, hint, created_at_ms, revoked_at_ms FROM keys ORDER BY created_at_ms, kind"
-            )
-            return [dict(zip(columns, row, strict=True)) for row in rows]
+        rows = self._read(
+            "SELECT digest, kind, hint, created_at_ms, revoked_at_ms FROM keys ORDER BY created_at_ms, kind"
+        )
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def secret(self, name: str, fresh: str) -> str:
         """Give a stored secret; `fresh` is stored and given where there is none yet."""
@@ -110,13 +137,19 @@ class SqliteStore:
 
     def counts(self) -> dict[str, int]:
         """Give the number of rows of every table."""
-        with self._transaction() as execute:
-            return {table: execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in _TABLES}  # noqa: S608
+        return {table: int(self._read(f"SELECT COUNT(*) FROM {table}")[0][0]) for table in _TABLES}  # noqa: S608
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         with self._lock:
+            self._reading.close()
             self._connection.close()
+
+    def _read(self, query: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._reading.execute(query).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.url}: {error}") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
@@ -124,22 +157,13 @@ class SqliteStore:
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection.execute
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
+                yield self._connection.execute
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
-                if self._open_transaction():
-                    self._connection.execute("ROLLBACK")
                 raise StoreError(f"{self.url}: {error}") from None
-
-    def _open_transaction(self) -> bool:
-        try:
-            return self._connection.in_transaction
-        except sqlite3.ProgrammingError:  # the connection is closed
-            return False
+            finally:
+                if self._connection.in_transaction:  # a full disk has rolled back by itself
+                    self._connection.execute("ROLLBACK")
 
     def _is_current(self) -> bool:
         try:
@@ -164,7 +188,8 @@ def _write_exposure(execute: Callable[..., sqlite3.Cursor], record: Exposure) ->
     state = (record.epoch, record.exposed_at_ms, json.dumps(record.attributes, ensure_ascii=False), int(record.bot))
     if execute(_INSERT_EXPOSURE, (*key, *state)).rowcount:
         return True
-    execute(_EARLIER_EXPOSURE, (*state, *key, record.exposed_at_ms))
+    epoch, exposed_at_ms, attributes, bot = state
+    execute(_EARLIER_EXPOSURE, (*state, *key, exposed_at_ms, epoch, attributes, bot))
     return False
 
 

@@ -21,10 +21,13 @@ from typing import Any, Literal
 from experiments.audience import Context, first_failing, holds
 from experiments.declaration import Experiment, Offer
 from experiments.errors import RequestError
+from experiments.refusals import describe
 
 Reason = Literal[
     "assigned", "draft", "holdout", "paused", "ended", "audience", "layer", "traffic", "no_unit", "unknown", "fault"
 ]
+
+MAX_UNIT_ID = 256
 
 _SCALE = 1 / (1 << 53)
 _EMPTY: Mapping[str, Any] = {}
@@ -85,15 +88,17 @@ def choose(experiment: Experiment, unit_id: str) -> str:
 
 def unit_of(experiment: Experiment, visitor_id: str | None, context: Context) -> str:
     """
-    Give the id of the unit that an experiment randomises.
+    Give the id of the unit that an experiment randomises, without white space around it.
 
     Raises:
         RequestError: The request does not name it.
     """
     unit = visitor_id if experiment.unit == "visitor_id" else context.get(experiment.unit)
-    if unit is None or unit == "" or isinstance(unit, (bool, float, dict, list)):
-        raise RequestError(f"{experiment.unit}: found nothing; {experiment.key} needs it to assign a variant")
-    return str(unit)
+    text = str(unit).strip() if isinstance(unit, (str, int)) and not isinstance(unit, bool) else ""
+    if not 0 < len(text) <= MAX_UNIT_ID or not text.isprintable():
+        wanted = f"1 to {MAX_UNIT_ID} printable characters, which {experiment.key} needs to assign a variant"
+        raise RequestError(f"{experiment.unit}: found {describe(unit)}; wanted {wanted}")
+    return text
 
 
 def assign(experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, holdout: float = 0.0) -> Assignment:

@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
+from experiments.assignment import Step, unit_of
 from experiments.assignment import explain as explain_assignment
-from experiments.assignment import unit_of
 from experiments.errors import DeclarationError
 from experiments.loading import load
+from experiments.refusals import describe
 
 configs_option = click.option(
     "--configs", default="configs", show_default=True, metavar="DIR", help="Folder of shop.yaml and experiments/."
@@ -64,25 +65,25 @@ def explain(key: str, visitor: str, context: str, configs: str, format_: str) ->
         return
     width = max(len(step.name) for step in steps)
     for step in steps:
-        mark = (
-            ">"
-            if step.name.startswith("variant.") and step.passed
-            else " "
-            if "variant." in step.name
-            else "✓✗"[not step.passed]
-        )
+        mark = _mark(step)
         click.echo(f"  {mark} {step.name:<{width}}  {step.detail}")
     served = outcome.variant or "not in the experiment"
     click.echo(f"{visitor} -> {served} (placement {outcome.placement}, reason {outcome.reason})")
 
 
+def _mark(step: Step) -> str:
+    if step.name.startswith("variant."):
+        return ">" if step.passed else " "
+    return "✓" if step.passed else "✗"
+
+
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise click.BadParameter(f"found {text!r}; wanted a JSON object", param_hint="--context")
+        raise click.BadParameter(f"found {describe(text)}; wanted a JSON object", param_hint="--context")
     return value
 
 

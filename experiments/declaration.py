@@ -23,6 +23,7 @@ from experiments.quantities import (
     Text,
     TimeZone,
     VariantKey,
+    identifier,
     refuse,
 )
 from experiments.yaml_source import KeyPath
@@ -40,9 +41,10 @@ class Declared(BaseModel):
 def _products(value: object) -> object:
     if value == "complements":
         return value
-    if not isinstance(value, list) or not value or not all(isinstance(item, (str, int)) for item in value):
+    ids = [identifier(item) for item in value] if isinstance(value, list) else []
+    if not ids or not all(isinstance(item, str) and 0 < len(item) <= 256 for item in ids):
         raise refuse("`complements`, or a list of product ids")
-    return [str(item) for item in value]
+    return ids
 
 
 def _scalar(value: object) -> object:
@@ -52,6 +54,8 @@ def _scalar(value: object) -> object:
 
 
 def _condition(value: object) -> object:
+    if value is None or value == {}:
+        raise refuse("a value, or conditions such as {at_least: 20}")
     return {"is": value} if not isinstance(value, dict) else value
 
 
@@ -68,6 +72,12 @@ class Condition(Declared):
     at_least: float | None = Field(None, allow_inf_nan=False)
     at_most: float | None = Field(None, allow_inf_nan=False)
     exists: bool | None = None
+
+    def holds_nobody(self) -> bool:
+        """Whether no visitor can meet the condition."""
+        given = self.model_fields_set - {"exists"}
+        empty = self.at_least is not None and self.at_most is not None and self.at_least > self.at_most
+        return empty or (self.exists is False and bool(given))
 
 
 class Layer(Declared):
@@ -163,6 +173,13 @@ class Experiment(Declared):
             yield ("winner",), f"a winner while the status is {self.status}", "`status: ended`, or no winner"
         if self.layer and self.layer.start >= self.layer.end:
             yield ("layer",), "a range that holds nobody", "`from` below `to`"
+        for attribute, condition in self.audience.items():
+            if condition.holds_nobody():
+                yield (
+                    ("audience", attribute),
+                    "conditions that nobody can meet",
+                    "some that exclude one another no more",
+                )
         for key, variant in self.variants.items():
             path: KeyPath = ("variants", key)
             if variant.placement == "none" and variant.offer:

@@ -1,6 +1,7 @@
 """From a folder of YAML files to validated declarations, or to every fault in them at once."""
 
 import difflib
+import os
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -13,31 +14,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from experiments.declaration import Catalog, Contradiction, Declared, Experiment, Product, Shop
-from experiments.errors import DeclarationError, Fault
+from experiments.errors import DeclarationError, Fault, RequestError
 from experiments.money import exponent
+from experiments.refusals import describe, found, wanted
 from experiments.yaml_source import KeyPath, Source, Value, read_yaml
 
 Model = TypeVar("Model", bound=Declared)
-
-_WANTED = {
-    "missing": "a value here",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "list_type": "a list",
-    "dict_type": "a mapping of keys and values",
-    "model_type": "a mapping of keys and values",
-    "literal_error": "one of {expected}",
-    "greater_than_equal": "a number of at least {ge:g}",
-    "less_than_equal": "a number of at most {le:g}",
-    "too_short": "at least {min_length} of them",
-    "too_long": "at most {max_length} of them",
-    "string_too_short": "at least {min_length} characters",
-    "string_too_long": "at most {max_length} characters",
-}
 
 
 @dataclass(frozen=True)
@@ -60,13 +42,17 @@ class Configs:
         Give one declaration.
 
         Raises:
-            DeclarationError: No such key; the nearest ones are named.
+            RequestError: No such key; the nearest one is named.
         """
         if key in self.experiments:
             return self.experiments[key]
         near = difflib.get_close_matches(key, self.experiments, n=1)
-        known = f"did you mean {near[0]}?" if near else f"one of {', '.join(self.experiments) or '(none declared)'}"
-        raise DeclarationError([Fault(f"experiments/{key}.yaml", 0, "", "no such experiment", known)])
+        known = (
+            f"{near[0]}, if that is what was meant"
+            if near
+            else f"one of {', '.join(self.experiments) or '(none declared)'}"
+        )
+        raise RequestError(f"experiment: found {describe(key)}; wanted {known}")
 
 
 def load(directory: str | Path = "configs") -> Configs:
@@ -81,22 +67,25 @@ def load(directory: str | Path = "configs") -> Configs:
     """
     root = Path(directory)
     folder = root / "experiments"
-    if not folder.is_dir():
-        raise DeclarationError(
-            [Fault(str(folder), 0, "", "no such folder", "a folder with one YAML file an experiment")]
-        )
     faults: list[Fault] = []
-    shop = _load_file(root / "shop.yaml", Shop, faults) if (root / "shop.yaml").exists() else Shop()
-    catalog = _load_file(root / "catalog.yaml", Catalog, faults) if (root / "catalog.yaml").exists() else Catalog()
+    try:
+        files = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and path.name[0] != "."
+        )
+        shop = _load_file(root / "shop.yaml", Shop, faults) if os.path.lexists(root / "shop.yaml") else Shop()
+        catalog = (
+            _load_file(root / "catalog.yaml", Catalog, faults) if os.path.lexists(root / "catalog.yaml") else Catalog()
+        )
+    except OSError as error:
+        what = f"no folder that can be read ({error.strerror})"
+        raise DeclarationError([Fault(str(folder), 0, "", what, "a folder with one YAML file an experiment")]) from None
     experiments: dict[str, Experiment] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")):
-        experiment = _load_file(path, Experiment, faults)
+    for path in files:
+        experiment = _load_file(path, Experiment, faults, named=True)
         if experiment and experiment.key in experiments:
             faults.append(
                 Fault(str(path), 1, "key", f"`{experiment.key}`, declared by another file too", "each key once")
             )
-        elif experiment and experiment.key != path.stem:
-            faults.append(Fault(str(path), 1, "key", f"`{experiment.key}`", f"`{path.stem}`, the file's own name"))
         elif experiment:
             experiments[experiment.key] = experiment
     if faults or shop is None or catalog is None:
@@ -125,12 +114,21 @@ def load_experiment(path: str | Path) -> Experiment:
     return experiment
 
 
-def _load_file(path: Path, model: type[Model], faults: list[Fault]) -> Model | None:
+def _load_file(path: Path, model: type[Model], faults: list[Fault], *, named: bool = False) -> Model | None:
+    """Load a file, or note its faults; with `named`, its key must be its name."""
     try:
-        return validate(read_yaml(path), model)
+        source = read_yaml(path)
+        declared = validate(source, model)
     except DeclarationError as error:
         faults.extend(error.faults)
         return None
+    key = getattr(declared, "key", path.stem)
+    if named and key != path.stem:
+        faults.append(
+            Fault(source.file, source.line(("key",)), "key", f"`{key}`", f"`{path.stem}`, the file's own name")
+        )
+        return None
+    return declared
 
 
 def validate(source: Source, model: type[Model]) -> Model:
@@ -143,12 +141,12 @@ def validate(source: Source, model: type[Model]) -> Model:
     try:
         declared = model.model_validate(source.value)
     except ValidationError as error:
-        faults = sorted(_schema_faults(source, model, error), key=lambda fault: fault.line)
-        raise DeclarationError(faults) from None
+        faults = [*source.faults, *_schema_faults(source, model, error)]
+        raise DeclarationError(sorted(faults, key=lambda fault: fault.line)) from None
     contradictions: Iterator[Contradiction] = getattr(declared, "contradictions", lambda: iter(()))()
     faults = [Fault(source.file, source.line(path), _dotted(path), *rest) for path, *rest in contradictions]
-    if faults:
-        raise DeclarationError(faults)
+    if faults or source.faults:
+        raise DeclarationError(sorted([*source.faults, *faults], key=lambda fault: fault.line))
     return declared
 
 
@@ -156,11 +154,11 @@ def _schema_faults(source: Source, model: type[Model], error: ValidationError) -
     seen = set()
     for details in error.errors(include_url=False):
         path = _path_in_file(source.value, details["loc"])
-        wanted = _wanted(model, details)
-        found = f"the unknown key `{path[-1]}`" if details["type"] == "extra_forbidden" else _found(details)
-        if (path, wanted) not in seen:  # a union reports one place once for each of its members
-            seen.add((path, wanted))
-            yield Fault(source.file, source.line(path), _dotted(path), found, wanted)
+        if path in seen:  # a union reports one place once for each of its members
+            continue
+        seen.add(path)
+        what = f"the unknown key `{path[-1]}`" if details["type"] == "extra_forbidden" else found(details)
+        yield Fault(source.file, source.line(path), _dotted(path), what, _wanted(model, details))
 
 
 def _path_in_file(value: Value, loc: KeyPath) -> KeyPath:
@@ -176,29 +174,12 @@ def _path_in_file(value: Value, loc: KeyPath) -> KeyPath:
     return tuple(path)
 
 
-def _found(details: ErrorDetails) -> str:
-    if details["type"] == "missing":
-        return "nothing"
-    value = details["input"]
-    if isinstance(value, dict):
-        return "a mapping" if value else "an empty mapping"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    if value is None:
-        return "nothing"
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"`{text[:60]}{'…' if len(text) > 60 else ''}`"
-
-
 def _wanted(model: type[BaseModel], details: ErrorDetails) -> str:
-    context: dict[str, Any] = details.get("ctx", {})
-    if details["type"] == "wanted":
-        return str(context["wanted"])
-    if details["type"] == "extra_forbidden":
-        known = known_keys(model, details["loc"][:-1])
-        near = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
-        return f"`{near[0]}`, if that is what was meant" if near else f"one of {', '.join(known)}"
-    return _WANTED.get(details["type"], details["msg"].lower()).format(**context)
+    if details["type"] != "extra_forbidden":
+        return wanted(details)
+    known = known_keys(model, details["loc"][:-1])
+    near = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
+    return f"`{near[0]}`, if that is what was meant" if near else f"one of {', '.join(known)}"
 
 
 def known_keys(annotation: Any, loc: KeyPath) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from experiments.errors import RequestError
+from experiments.refusals import describe
 
 # ISO 4217, the active currencies whose minor unit is not a hundredth.
 _EXPONENTS = dict.fromkeys(
@@ -52,7 +53,7 @@ def to_minor(amount: object, currency: str) -> int:
     """
     text = str(amount).strip()
     if isinstance(amount, (float, bool)) or not _AMOUNT.match(text):
-        raise RequestError(f"found {amount!r}; wanted an amount as decimal text such as 19.99")
+        raise RequestError(f"found {describe(amount)}; wanted an amount as decimal text such as 19.99")
     minor = int((Decimal(text).scaleb(exponent(currency))).to_integral_value(ROUND_HALF_EVEN))
     if abs(minor) > MAX_MINOR:
         raise RequestError(f"found {text}; wanted an amount of at most {MAX_MINOR} minor units")

@@ -63,14 +63,16 @@ def _pattern(pattern: str, wanted: str) -> Callable[[object], str]:
     compiled = re.compile(pattern)
 
     def parse(value: object) -> str:
-        if not isinstance(value, str) or not compiled.fullmatch(value):
+        if not isinstance(value, str):
+            raise refuse(f"text (in quotes), {wanted}")
+        if not compiled.fullmatch(value):
             raise refuse(wanted)
         return value
 
     return parse
 
 
-def _identifier(value: object) -> object:
+def identifier(value: object) -> object:
     """Take numeric ids, as most shops have them, for the text that they are."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -132,7 +134,7 @@ Placement = Annotated[
         )
     ),
 ]
-Identifier = Annotated[str, BeforeValidator(_identifier), Field(min_length=1, max_length=256)]
+Identifier = Annotated[str, BeforeValidator(identifier), Field(min_length=1, max_length=256)]
 Text = Annotated[str, Field(max_length=1000)]
 Days = Annotated[int, BeforeValidator(_days), PlainSerializer(lambda days: f"{days}d", return_type=str)]
 Amount = Annotated[Decimal, BeforeValidator(_amount), PlainSerializer(str, return_type=str)]

@@ -23,12 +23,14 @@ MAX_BYTES = 10_000_000
 MAX_DEPTH = 20
 MAX_VALUES = 2_000_000  # with what aliases repeat
 
-# The core schema of YAML 1.2.2, section 10.3.2: `no`, `on` and dates stay text.
+# The core schema of YAML 1.2.2, section 10.3.2: `no`, `on` and dates stay text. So do, against its letter, digits with a
+# leading zero and numbers of over 18 digits: in a shop they are ids, and as numbers they would lose what sets them apart.
 _CORE: tuple[tuple[re.Pattern[str], Callable[[str], Value]], ...] = (
     (re.compile(r"(?:|~|null|Null|NULL)\Z"), lambda _: None),
     (re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), lambda text: text[0] in "tT"),
-    (re.compile(r"[-+]?[0-9]{1,18}\Z"), int),
-    (re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z"), float),
+    (re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z"), int),
+    (re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?\Z"), float),
+    (re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+\Z"), float),
     (re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z"), lambda text: -math.inf if text[0] == "-" else math.inf),
     (re.compile(r"\.(?:nan|NaN|NAN)\Z"), lambda _: math.nan),
 )
@@ -43,11 +45,13 @@ class Source:
         file: The file as the caller named it.
         value: Plain Python values; mappings keep their order.
         lines: 1-based line of every path in `value`; what an alias repeats has the line of its anchor's parent.
+        faults: What is wrong with the file as YAML, but did not stop the reading; `validate` adds its own.
     """
 
     file: str
     value: Value
     lines: dict[KeyPath, int] = field(repr=False)
+    faults: tuple[Fault, ...] = ()
 
     def line(self, path: KeyPath) -> int:
         """Give the line of a path, or of its nearest parent that stands in the file."""
@@ -61,20 +65,18 @@ def read_yaml(path: Path) -> Source:
     Read one YAML file.
 
     Raises:
-        DeclarationError: The file cannot be read, is empty, is not YAML, repeats a key, or grows out of bounds.
+        DeclarationError: The file cannot be read, is empty, is not YAML, or grows out of bounds.
     """
     text = _read_text(path)
     builder = _Builder(str(path), text)
     try:
         value = builder.document()
     except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
+        line = text.encode()[: error.position].count(b"\n") + 1
         raise _fault(path, line, f"the control character U+{int(error.character):04X}", "printable text") from None
     except yaml.MarkedYAMLError as error:
         raise _syntax_fault(path, text, error) from None
-    if builder.faults:
-        raise DeclarationError(builder.faults)
-    return Source(str(path), value, builder.lines)
+    return Source(str(path), value, builder.lines, tuple(builder.faults))
 
 
 def _read_text(path: Path) -> str:
@@ -99,9 +101,9 @@ def _fault(path: Path, line: int, found: str, wanted: str) -> DeclarationError:
 def _syntax_fault(path: Path, text: str, error: yaml.MarkedYAMLError) -> DeclarationError:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 0
-    for number, content in enumerate(text.splitlines()[:line], 1):
-        if "\t" in content[: len(content) - len(content.lstrip())]:
-            return _fault(path, number, "a tab in the indentation", "spaces: YAML does not allow tabs there")
+    content = text.splitlines()[line - 1 : line]
+    if content and "\t" in content[0][: len(content[0]) - len(content[0].lstrip())]:
+        return _fault(path, line, "a tab in the indentation", "spaces: YAML does not allow tabs there")
     return _fault(path, line, f"text that is not YAML ({error.problem})", "well-formed YAML")
 
 

@@ -11,10 +11,11 @@ import orjson
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
+from events.clock import now_ms
 from events.store import Store, open_store
 from experiments.errors import StoreError
 from experiments.loading import Configs, load
-from server.assignments import Assignments, mint_visitor_id, now_ms, open_epochs
+from server.assignments import Assignments, mint_visitor_id, open_epochs
 from server.collect import Collector
 from server.keys import KeyKind, Keyring
 from server.problems import Problem
@@ -134,7 +135,8 @@ def _problem(problem: Problem) -> Response:
 def _http_problem(error: HTTPException) -> Response:
     """Answer what Flask itself refuses: unknown addresses, methods, bodies that are too long."""
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return _problem(Problem(error.code or 500, error.description or error.name, headers=headers))
+    detail = f"body: found more than {MAX_BODY_BYTES:,} bytes; wanted fewer" if error.code == 413 else error.description
+    return _problem(Problem(error.code or 500, detail or error.name, headers=headers))
 
 
 def _store_problem(error: StoreError) -> Response:

@@ -2,27 +2,22 @@
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from events.clock import now_ms
 from events.records import Exposure
 from events.store import Store
 from experiments.assignment import Assignment, assign, serve, unit_of
-from experiments.declaration import Experiment, declared_dict
-from experiments.errors import RequestError, StoreError
+from experiments.declaration import declared_dict
+from experiments.errors import RequestError
 from experiments.loading import Configs
 from experiments.offers import resolve
 from server.requests import AssignmentsBody
 from server.tokens import Claim, Signer
 
 log = logging.getLogger("crosslift")
-
-
-def now_ms() -> int:
-    """Give the time in milliseconds UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def mint_visitor_id(at_ms: int) -> str:
@@ -48,6 +43,14 @@ def open_epochs(configs: Configs, store: Store, at_ms: int) -> Live:
     return Live(configs, epochs)
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An assignment, and the unit that it was made for; empty where there is none."""
+
+    assignment: Assignment
+    unit_id: str = ""
+
+
 class Assignments:
     """Answers `POST /v1/assignments`."""
 
@@ -70,59 +73,59 @@ class Assignments:
             keys = [key for key, one in configs.experiments.items() if one.status != "draft"]
         given = {key: self._assign(key, visitor_id, body.context) for key in keys}
         if body.expose:
-            self._expose(given, visitor_id, body.context)
-        shown = {key: self._shown(key, one, visitor_id, body.context) for key, one in given.items()}
+            self._expose(given, body.context)
+        shown = {key: self._shown(key, one, body.context) for key, one in given.items()}
         return {"visitor_id": visitor_id, "assignments": shown}
 
-    def _assign(self, key: str, visitor_id: str, context: Mapping[str, Any]) -> Assignment:
+    def _assign(self, key: str, visitor_id: str, context: Mapping[str, Any]) -> Given:
         experiment = self.live.configs.experiments.get(key)
         if experiment is None:
-            return Assignment(None, "none", None, "unknown")
+            return Given(Assignment(None, "none", None, "unknown"))
         try:
             unit_id = unit_of(experiment, visitor_id, context)
         except RequestError:
-            return Assignment(None, "none", None, "no_unit")
+            return Given(Assignment(None, "none", None, "no_unit"))
         try:
-            return assign(experiment, unit_id, context, holdout=self.live.configs.shop.holdout)
+            return Given(assign(experiment, unit_id, context, holdout=self.live.configs.shop.holdout), unit_id)
         except Exception:  # whatever it is, the shop goes on with the control
             log.exception("assigning %s failed; the control is served", key)
-            return serve(experiment, experiment.control, "fault")
+            return Given(serve(experiment, experiment.control, "fault"))
 
-    def _expose(self, given: dict[str, Assignment], visitor_id: str, context: Mapping[str, Any]) -> None:
-        exposed = [key for key, one in given.items() if one.exposable]
+    def _expose(self, given: dict[str, Given], context: Mapping[str, Any]) -> None:
+        at_ms, attributes = self._clock_ms(), plain(context)
+        exposed = {key: self._claim(key, one) for key, one in given.items() if one.assignment.exposable}
         try:
-            self._store.write([self.exposure(key, given[key], visitor_id, context) for key in exposed])
-        except StoreError:
+            self._store.write(
+                [
+                    Exposure(
+                        experiment=key,
+                        unit_id=claim.unit_id,
+                        variant=claim.variant,
+                        epoch=claim.epoch,
+                        exposed_at_ms=at_ms,
+                        attributes=attributes,
+                    )
+                    for key, claim in exposed.items()
+                ]
+            )
+        except Exception:  # as above
             log.exception("exposures cannot be written; the control is served")
             for key in exposed:
                 experiment = self.live.configs.experiments[key]
-                given[key] = serve(experiment, experiment.control, "fault")
+                given[key] = Given(serve(experiment, experiment.control, "fault"))
 
-    def exposure(self, key: str, one: Assignment, visitor_id: str, context: Mapping[str, Any]) -> Exposure:
-        """Build the exposure of an assignment, now."""
-        experiment = self.live.configs.experiments[key]
-        return Exposure(
-            experiment=key,
-            unit_id=unit_of(experiment, visitor_id, context),
-            variant=one.variant or experiment.control,
-            epoch=self.live.epochs[key],
-            exposed_at_ms=self._clock_ms(),
-            attributes=plain(context),
-        )
+    def _claim(self, key: str, one: Given) -> Claim:
+        variant = one.assignment.variant
+        assert variant is not None  # noqa: S101  who is exposable has one
+        return Claim(key, variant, one.unit_id, self.live.epochs[key])
 
-    def _shown(self, key: str, one: Assignment, visitor_id: str, context: Mapping[str, Any]) -> dict[str, Any]:
-        configs = self.live.configs
-        experiment = configs.experiments.get(key)
-        token = None
-        if one.exposable and experiment is not None:
-            unit_id = unit_of(experiment, visitor_id, context)
-            claim = Claim(key, one.variant or experiment.control, unit_id, self.live.epochs[key])
-            token = self._signer.sign(claim, self._clock_ms() // 1000)
+    def _shown(self, key: str, one: Given, context: Mapping[str, Any]) -> dict[str, Any]:
+        token = self._signer.sign(self._claim(key, one), self._clock_ms() // 1000) if one.assignment.exposable else None
         return {
-            "variant": one.variant,
-            "placement": one.placement,
-            "offer": resolve(one.offer, configs.products, context),
-            "reason": one.reason,
+            "variant": one.assignment.variant,
+            "placement": one.assignment.placement,
+            "offer": resolve(one.assignment.offer, self.live.configs.products, context),
+            "reason": one.assignment.reason,
             "epoch": self.live.epochs.get(key),
             "exposure_token": token,
         }
@@ -135,8 +138,3 @@ def plain(context: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in context.items()
         if isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= 256)
     }
-
-
-def derived(experiment: Experiment, visitor_id: str, context: Mapping[str, Any], holdout: float) -> Assignment:
-    """Assign afresh, for an exposure that came without a token."""
-    return assign(experiment, unit_of(experiment, visitor_id, context), context, holdout=holdout)

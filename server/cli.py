@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -35,14 +36,16 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
 
     load(configs)  # wrong declarations and an unusable store are said here, once, and not by every worker
     open_store(store_url).close()
-    port = _bindable(host, port)
+    address, port = _bindable(host, port)
     os.environ["CROSSLIFT_CONFIGS"] = os.path.abspath(configs)
     os.environ["CROSSLIFT_STORE"] = store_url
-    click.echo(f"crosslift listens on http://{host}:{port} ({workers} worker{'s' if workers > 1 else ''}, {store_url})")
+    shown = f"[{address}]" if ":" in address else address
+    count = f"{workers} worker{'s' if workers > 1 else ''}"
+    click.echo(f"crosslift starts on http://{shown}:{port} ({count}, {store_url}); Ctrl-C ends it")
     Server(
         "server.app:app_from_environment",
         factory=True,
-        address=host,
+        address=address,
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
@@ -53,18 +56,19 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
     ).serve()
 
 
-def _bindable(host: str, port: int) -> int:
+def _bindable(host: str, port: int) -> tuple[str, int]:
     """
-    Give the port, or a free one for 0.
+    Give the address of a host, and the port, or a free one for 0.
 
     Raises:
-        ClickException: The address cannot be listened on.
+        UsageError: The address cannot be listened on.
     """
     try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as bound:
-            return int(bound.getsockname()[1])
+        family, _, _, _, address = socket.getaddrinfo(host or "none", port, type=socket.SOCK_STREAM)[0]
+        with socket.create_server(address[:2], family=family) as bound:
+            return str(address[0]), int(bound.getsockname()[1])
     except OSError as error:
-        raise click.UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        raise click.UsageError(f"cannot listen on {host or 'no address'}:{port}: {error.strerror}") from None
 
 
 @click.group(invoke_without_command=True)
@@ -94,9 +98,22 @@ def keys(context: click.Context, store_url: str, format_: str) -> None:
     click.echo("\n`crosslift keys create` makes a new pair; a key is shown only when it is made.")
 
 
+def _inherited(name: str, otherwise: str) -> Callable[[], str]:
+    """Take an option from `crosslift keys` itself where the subcommand does not have it: `keys --store URL create`."""
+    return lambda: (click.get_current_context().parent or click.get_current_context()).params.get(name) or otherwise
+
+
+_store_option = click.option(
+    "--store", "store_url", default=_inherited("store_url", ""), metavar="URL", help="Where keys are kept."
+)
+_format_option = click.option(
+    "--format", "format_", type=click.Choice(["text", "json"]), default=_inherited("format_", "text")
+)
+
+
 @keys.command()
-@store_option
-@format_option
+@_store_option
+@_format_option
 def create(store_url: str, format_: str) -> None:
     """Make a publishable and a secret key, and show them this once."""
     with _opened(store_url) as store:
@@ -105,19 +122,22 @@ def create(store_url: str, format_: str) -> None:
 
 @keys.command()
 @click.argument("hint")
-@store_option
+@_store_option
 def revoke(hint: str, store_url: str) -> None:
     """Revoke the key that begins with HINT, as `crosslift keys` lists it."""
+    from events.clock import now_ms
+
     with _opened(store_url) as store:
-        if not store.revoke_key(hint.rstrip("…"), time.time_ns() // 1_000_000):
+        if not store.revoke_key(hint.rstrip("…"), now_ms()):
             raise click.UsageError(f"found no key in use that is listed as {hint!r}")
     click.echo("Revoked; servers refuse it within two seconds.")
 
 
 def _create(store: "Store", format_: str) -> None:
+    from events.clock import now_ms
     from server.keys import create_key
 
-    at_ms = time.time_ns() // 1_000_000
+    at_ms = now_ms()
     publishable, secret = create_key(store, "publishable", at_ms), create_key(store, "secret", at_ms)
     if format_ == "json":
         click.echo(json.dumps({"publishable": publishable, "secret": secret}, indent=2))

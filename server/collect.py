@@ -3,19 +3,20 @@
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+from events.clock import now_ms
 from events.records import AnyRecord, Exposure, Interaction, InteractionKind, Reader, parse
 from events.store import Store
-from experiments.assignment import unit_of
+from experiments.assignment import assign, unit_of
 from experiments.declaration import Experiment
 from experiments.errors import RequestError
-from server.assignments import Live, derived, now_ms, plain
+from experiments.refusals import describe
+from server.assignments import Live, plain
 from server.keys import KeyKind
 from server.problems import Problem
 from server.requests import DerivedExposure, EventsBody, TokenExposure
 from server.tokens import Claim, Signer
 
 TYPES = ("exposure", *get_args(InteractionKind), "order")
-FUTURE_MS = 5 * 60_000  # clocks differ
 LATE_MS = 7 * 86_400_000  # how long a browser's outbox may have waited
 
 
@@ -27,7 +28,7 @@ class Collector:
         self._store = store
         self._signer = signer
         self._clock_ms = clock_ms
-        self._reader = Reader(live.configs.shop.currency, live.configs.shop.time_zone)
+        self._reader = Reader(live.configs.shop.currency, live.configs.shop.time_zone, clock_ms)
 
     def answer(self, body: EventsBody, kind: KeyKind) -> dict[str, Any]:
         """
@@ -57,14 +58,14 @@ class Collector:
     def _record(self, event: Mapping[str, Any], kind: KeyKind) -> AnyRecord:
         kind_of_event = event.get("type")
         if kind_of_event not in TYPES:
-            raise RequestError(f"type: found {kind_of_event!r}; wanted one of {', '.join(TYPES)}")
-        fields = {name: value for name, value in event.items() if name != "type"}
+            raise RequestError(f"type: found {describe(kind_of_event)}; wanted one of {', '.join(TYPES)}")
+        fields = {name: value for name, value in event.items() if name != "type" and value is not None}
         if kind_of_event == "order":
-            order = self._reader.order(fields)
-            self._timely(order.ordered_at_ms, "ordered_at", "secret")
-            return order
+            return self._reader.order(fields)
         if kind_of_event == "exposure":
             return self._exposure(self._reader.spelled_out(fields), kind)
+        if "kind" in fields:
+            raise RequestError("kind: found it beside type; wanted only type")
         if "occurred_at" not in fields:
             fields.setdefault("occurred_at_ms", self._clock_ms())
         interaction = self._reader.interaction(fields | {"kind": kind_of_event})
@@ -73,13 +74,15 @@ class Collector:
         return interaction
 
     def _exposure(self, fields: Mapping[str, Any], kind: KeyKind) -> Exposure:
+        now = self._clock_ms()
         if "exposure_token" in fields:
             carrying = parse(TokenExposure, fields)
-            claim, attributes, sent_ms = self._claimed(carrying), carrying.attributes, carrying.exposed_at_ms
+            at_ms = carrying.exposed_at_ms or now
+            claim, attributes = self._claimed(carrying, at_ms), carrying.attributes
         else:
             naming = parse(DerivedExposure, fields)
-            claim, attributes, sent_ms = self._derived(naming), naming.context | naming.attributes, naming.exposed_at_ms
-        at_ms = self._clock_ms() if sent_ms is None else sent_ms
+            at_ms = naming.exposed_at_ms or now
+            claim, attributes = self._derived(naming), naming.context | naming.attributes
         self._timely(at_ms, "exposed_at", kind)
         told = {
             "experiment": claim.experiment,
@@ -89,40 +92,43 @@ class Collector:
         }
         return parse(Exposure, {**told, "exposed_at_ms": at_ms, "attributes": plain(attributes)})
 
-    def _claimed(self, sent: TokenExposure) -> Claim:
-        claim = self._signer.verify(sent.exposure_token, self._clock_ms() // 1000)
-        for name in ("experiment", "variant", "unit_id"):
-            told = getattr(sent, name)
-            if told is not None and told != getattr(claim, name):
-                raise RequestError(f"{name}: found {told!r}; wanted {getattr(claim, name)!r}, as the token says")
+    def _claimed(self, sent: TokenExposure, at_ms: int) -> Claim:
+        claim = self._signer.verify(sent.exposure_token, at_ms // 1000)
+        told = {"experiment": sent.experiment, "variant": sent.variant}
+        if (
+            self._experiment(claim.experiment).unit == "visitor_id"
+        ):  # others name a customer, beside whom a visitor may stand
+            told["unit_id"] = sent.unit_id
+        for name, value in told.items():
+            if value is not None and value != getattr(claim, name):
+                raise RequestError(
+                    f"{name}: found {describe(value)}; wanted {describe(getattr(claim, name))}, as the token says"
+                )
         return claim
 
     def _derived(self, sent: DerivedExposure) -> Claim:
         experiment = self._experiment(sent.experiment)
-        one = derived(experiment, sent.unit_id, sent.context, self.live.configs.shop.holdout)
+        unit_id = unit_of(experiment, sent.unit_id, sent.context)
+        one = assign(experiment, unit_id, sent.context, holdout=self.live.configs.shop.holdout)
         if not one.exposable or one.variant is None:
             raise RequestError(
                 f"unit_id: found a unit that is not in {experiment.key} ({one.reason}); wanted none of its exposures"
             )
         if sent.variant is not None and sent.variant != one.variant:
-            raise RequestError(f"variant: found {sent.variant!r}; wanted {one.variant!r}, as assigned")
-        unit_id = unit_of(experiment, sent.unit_id, sent.context)
+            raise RequestError(f"variant: found {describe(sent.variant)}; wanted {describe(one.variant)}, as assigned")
         return Claim(experiment.key, one.variant, unit_id, self.live.epochs[experiment.key])
 
     def _declared(self, interaction: Interaction) -> None:
         variants = self._experiment(interaction.experiment).variants
         if interaction.variant not in variants:
-            raise RequestError(f"variant: found {interaction.variant!r}; wanted one of {', '.join(variants)}")
+            raise RequestError(f"variant: found {describe(interaction.variant)}; wanted one of {', '.join(variants)}")
 
     def _experiment(self, key: str) -> Experiment:
         experiment = self.live.configs.experiments.get(key)
         if experiment is None:
-            raise RequestError(f"experiment: found {key!r}; wanted one that is declared")
+            raise RequestError(f"experiment: found {describe(key)}; wanted one that is declared")
         return experiment
 
     def _timely(self, at_ms: int, name: str, kind: KeyKind) -> None:
-        now = self._clock_ms()
-        if at_ms > now + FUTURE_MS:
-            raise RequestError(f"{name}: found a time in the future; wanted one that has been")
-        if kind == "publishable" and at_ms < now - LATE_MS:
+        if kind == "publishable" and at_ms < self._clock_ms() - LATE_MS:
             raise RequestError(f"{name}: found a time more than 7 days ago; wanted a later one, or a secret key")

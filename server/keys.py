@@ -1,6 +1,8 @@
 """API keys: `pk_` for what a browser may send, `sk_` for what moves money. The store keeps only their SHA-256."""
 
+import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -13,6 +15,8 @@ KeyKind = Literal["publishable", "secret"]
 
 PREFIXES: dict[KeyKind, str] = {"publishable": "pk_", "secret": "sk_"}
 REFRESH_S = 2.0
+
+log = logging.getLogger("crosslift")
 
 
 def digest(key: str) -> str:
@@ -35,19 +39,22 @@ class Keyring:
         self._monotonic = monotonic
         self._kinds: dict[str, KeyKind] = {}
         self._read_at = -REFRESH_S
+        self._lock = threading.Lock()
 
     def kind(self, key: str) -> KeyKind | None:
         """Tell what a key is for; None for a key that is not ours, or revoked."""
         hashed = digest(key)
-        age = self._monotonic() - self._read_at
-        if age >= REFRESH_S or (hashed not in self._kinds and age >= 0.1):
-            self._refresh()
+        with self._lock:  # who comes while the keys are read waits for them, rather than being told of the old ones
+            age = self._monotonic() - self._read_at
+            if age >= REFRESH_S or (hashed not in self._kinds and age >= 0.1):
+                self._refresh()
         return self._kinds.get(hashed)
 
     def _refresh(self) -> None:
+        self._read_at = self._monotonic()
         try:
             rows = self._store.keys()
-        except StoreError:
-            return  # the keys known so far serve on while the store is away
+        except StoreError as error:
+            log.error("keys cannot be read; those known so far serve on: %s", error)
+            return
         self._kinds = {row["digest"]: row["kind"] for row in rows if row["revoked_at_ms"] is None}
-        self._read_at = self._monotonic()

@@ -5,7 +5,8 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from events.records import Id, ShortText
+from events.records import Id, Milliseconds, ShortText
+from experiments.refusals import sentence
 from server.problems import Problem
 
 MAX_BODY_BYTES = 1 << 20
@@ -37,26 +38,26 @@ class EventsBody(BaseModel):
 class TokenExposure(BaseModel):
     """An exposure that carries the token of its assignment; what it names besides must agree with the token."""
 
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid")
 
     exposure_token: Annotated[str, Field(max_length=2000)]
     experiment: Id | None = None
     variant: Id | None = None
     unit_id: Id | None = None
-    exposed_at_ms: int | None = None
+    exposed_at_ms: Milliseconds | None = None
     attributes: Context = {}
 
 
 class DerivedExposure(BaseModel):
     """An exposure without a token; the server derives its variant afresh."""
 
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid")
 
     experiment: Id
     unit_id: Id
     variant: Id | None = None
     context: Context = {}
-    exposed_at_ms: int | None = None
+    exposed_at_ms: Milliseconds | None = None
     attributes: Context = {}
 
 
@@ -65,10 +66,8 @@ def read_body(model: type[Body], content: bytes) -> Body:
     Read a JSON body.
 
     Raises:
-        Problem: 400 for what is not the JSON that is wanted, 413 for what is too long.
+        Problem: 400 for what is not the JSON that is wanted.
     """
-    if len(content) > MAX_BODY_BYTES:
-        raise Problem(413, f"body: found more than {MAX_BODY_BYTES:,} bytes; wanted fewer")
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -78,12 +77,5 @@ def read_body(model: type[Body], content: bytes) -> Body:
     try:
         return model.model_validate(value)
     except ValidationError as invalid:
-        errors = [_sentence(details) for details in invalid.errors(include_url=False)]
+        errors = [sentence(details) for details in invalid.errors(include_url=False)[:20]]
         raise Problem(400, "; ".join(errors[:3]), errors) from None
-
-
-def _sentence(details: Any) -> str:
-    place = ".".join(str(part) for part in details["loc"]) or "body"
-    found = "nothing" if details["type"] == "missing" else repr(details["input"])[:80]
-    wanted = {"missing": "a value", "extra_forbidden": "no such field"}.get(details["type"])
-    return f"{place}: found {found}; wanted {wanted or details['msg'].removeprefix('Input should be ').lower()}"

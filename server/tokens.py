@@ -1,7 +1,6 @@
 """Exposure tokens: what the server assigned, signed, so that an exposure need not be believed or derived again."""
 
 import hmac
-import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import sha256
@@ -30,25 +29,30 @@ class Signer:
     def __init__(self, secret: str) -> None:
         self._key = secret.encode()
 
-    def sign(self, claim: Claim, now_s: int | None = None) -> str:
+    def sign(self, claim: Claim, now_s: int) -> str:
         """Give the token: base64url of `[experiment, variant, unit, epoch, expires_s]`, a dot, base64url of the MAC."""
-        expires = (int(time.time()) if now_s is None else now_s) + LIFETIME_S
-        body = _encode(orjson.dumps([claim.experiment, claim.variant, claim.unit_id, claim.epoch, expires]))
+        body = _encode(orjson.dumps([claim.experiment, claim.variant, claim.unit_id, claim.epoch, now_s + LIFETIME_S]))
         return f"{body}.{self._mac(body)}"
 
-    def verify(self, token: str, now_s: int | None = None) -> Claim:
+    def verify(self, token: str, at_s: int) -> Claim:
         """
         Give what a token vouches for.
 
+        Args:
+            token: As `sign` gave it.
+            at_s: When the exposure was; its delivery may be later than the token's end.
+
         Raises:
-            RequestError: It is not ours, was changed, or has expired.
+            RequestError: It is not ours, was changed, or had expired by then.
         """
         body, _, mac = token.partition(".")
         if not token.isascii() or not hmac.compare_digest(mac, self._mac(body)):
             raise RequestError("exposure_token: found a token with a wrong signature; wanted one from /v1/assignments")
         experiment, variant, unit_id, epoch, expires = orjson.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        if expires < (time.time() if now_s is None else now_s):
-            raise RequestError("exposure_token: found an expired token; wanted one of the last 24 hours")
+        if expires < at_s:
+            raise RequestError(
+                "exposure_token: found one that had expired; wanted one of the 24 hours before the exposure"
+            )
         return Claim(experiment, variant, unit_id, epoch)
 
     def _mac(self, body: str) -> str:

@@ -125,7 +125,7 @@ def _print_truth(console: Console, key: str, truth: Truth, configs: Configs, fou
         for name in METRICS:
             lift = found["metrics"][name]["lifts"][variant]["simultaneous"]["relative"]
             true = getattr(lifts[variant], name)
-            if lift["low"] is None:
+            if lift["low"] is None or true is None:
                 cells = ["–", "–", "–"]
             else:
                 holds = lift["low"] <= true <= lift["high"]
@@ -142,8 +142,8 @@ def _print_truth(console: Console, key: str, truth: Truth, configs: Configs, fou
     console.print(f"  {sentence}", style="dim")
 
 
-def _share(share: float) -> str:
-    return f"{share:+.1%}".replace("-", "−")
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{share:+.1%}".replace("-", "−")
 
 
 def _print_next(console: Console, configs_dir: str, store: str, key: str) -> None:

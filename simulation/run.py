@@ -24,10 +24,15 @@ class Client:
     """A connection to the server for every thread that asks."""
 
     def __init__(self, server: str, key: str) -> None:
-        address = urlsplit(server)
-        if address.scheme != "http" or not address.hostname:
-            raise RequestError(f"--server: found {server!r}; wanted an address such as http://127.0.0.1:8000")
-        self._host, self._port = address.hostname, address.port or 80
+        try:
+            address = urlsplit(server)
+            self._host, self._port = address.hostname or "", 80 if address.port is None else address.port
+        except ValueError:
+            address = urlsplit("")
+        if address.scheme != "http" or not address.hostname or address.path not in ("", "/") or not key.isprintable():
+            raise RequestError(
+                f"--server: found {server!r}; wanted an address such as http://127.0.0.1:8000, and a key"
+            )
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._local = threading.local()
         self._opened: list[http.client.HTTPConnection] = []
@@ -51,6 +56,8 @@ class Client:
                 if attempt == 2:
                     raise StoreError(f"http://{self._host}:{self._port}{path}: no answer: {error}") from None
                 continue
+            if not isinstance(answer, dict) or not {"assignments", "accepted", "detail"} & answer.keys():
+                raise RequestError(f"{path}: found an answer that is not crosslift's; wanted a crosslift server")
             if response.status >= 400:
                 raise RequestError(f"{path}: the server answered {response.status}: {answer.get('detail')}")
             break

@@ -56,7 +56,7 @@ def browse(shopper: Visit, key: str, assignment: Mapping[str, Any]) -> Iterator[
         "variant": assignment["variant"],
         "visitor_id": shopper.visitor_id,
         "placement": assignment["placement"],
-        "product_id": assignment["offer"]["products"][0]["id"],
+        "product_id": (assignment["offer"].get("products") or [{"id": ""}])[0]["id"],
     }
     for kind, chance, delay_ms in (("impression", 0.8, 1000), ("click", 0.15, 5000)):
         if dice.random() >= chance:

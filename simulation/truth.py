@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from experiments.audience import first_failing
 from experiments.declaration import Declared, Product, Variant
 from experiments.errors import DeclarationError, Fault
 from experiments.loading import Configs, validate
@@ -44,12 +45,12 @@ class Truth(Declared):
 
 @dataclass(frozen=True, slots=True)
 class TrueLifts:
-    """Relative lifts of a variant over its control, as shares."""
+    """Relative lifts of a variant over its control, as shares; None where the control has nothing."""
 
-    conversion: float
-    average_order_value: float
-    revenue_per_visitor: float
-    margin_per_visitor: float
+    conversion: float | None
+    average_order_value: float | None
+    revenue_per_visitor: float | None
+    margin_per_visitor: float | None
 
 
 def load_truth(configs_dir: str | Path, configs: Configs) -> Truth:
@@ -106,8 +107,8 @@ def true_lifts(truth: Truth, configs: Configs, experiment: str) -> dict[str, Tru
         for main, share in audience.items():
             one = configs.products[main]
             others = [configs.products[other] for other in one.complements if other in configs.products]
-            price = sum(float(other.price) for other in others) / len(others)
-            cost = sum(float(other.cost or 0) for other in others) / len(others)
+            price = sum(float(other.price) for other in others) / max(1, len(others))
+            cost = sum(float(other.cost or 0) for other in others) / max(1, len(others))
             added = behaviour.attach * ((1 - discount) * price - discount * float(one.price))
             net += share / whole * (float(one.price) + added)
             margin += share / whole * (float(one.price) + added - float(one.cost or 0) - behaviour.attach * cost)
@@ -118,18 +119,20 @@ def true_lifts(truth: Truth, configs: Configs, experiment: str) -> dict[str, Tru
     for key in declared.variants:
         buyers, net, margin = order(key)
         lifts[key] = TrueLifts(
-            conversion=buyers / buyers0 - 1,
-            average_order_value=net / net0 - 1,
-            revenue_per_visitor=buyers * net / (buyers0 * net0) - 1,
-            margin_per_visitor=buyers * margin / (buyers0 * margin0) - 1,
+            conversion=_over(buyers, buyers0),
+            average_order_value=_over(net, net0),
+            revenue_per_visitor=_over(buyers * net, buyers0 * net0),
+            margin_per_visitor=_over(buyers * margin, buyers0 * margin0),
         )
     return lifts
 
 
+def _over(treatment: float, control: float) -> float | None:
+    return treatment / control - 1 if control > 0 else None
+
+
 def admits(configs: Configs, experiment: str, product_id: str) -> bool:
     """Tell whether an experiment takes visitors of a product's page."""
-    from experiments.audience import first_failing
-
     return first_failing(configs.experiments[experiment].audience, page_context(configs.products[product_id])) is None
 
 

@@ -63,15 +63,20 @@ def test_interactions_are_imported(csv: Importer) -> None:
     assert csv.rows("SELECT kind, value_minor FROM interactions") == [("click", 990)]
 
 
-BAD = ORDERS + 'o3,v3,2026-05-02T10:00:00Z,"1,99",,,\n' + '"o\n4",v4,2026-05-02T10:00:00Z,7,,,\n' + "o5,v5,soon,7,,,\n"
+BAD = (
+    ORDERS
+    + 'o3,v3,2026-05-02T10:00:00Z,"1,99",,,\n'
+    + 'o4,v4,2026-05-02T10:00:00Z,7,,,"two\nlines"\n'
+    + "o5,v5,soon,7,,,\n"
+)
 
 
 def test_one_bad_row_stops_the_whole_import(csv: Importer) -> None:
     """Exit code 1, the lines of the bad rows, and nothing written."""
     result = csv("orders", BAD)
     assert result.exit_code == 1
-    assert "orders.csv:4: gross: found '1,99'; wanted an amount" in result.output
-    assert "orders.csv:7: ordered_at: found 'soon'" in result.output
+    assert "orders.csv:4: gross: found `1,99`; wanted an amount" in result.output
+    assert "orders.csv:7: ordered_at: found `soon`" in result.output
     assert "2 bad rows: nothing was imported." in result.output
     assert csv.rows("SELECT COUNT(*) FROM orders") == [(0,)]
 
@@ -90,13 +95,20 @@ def test_bad_rows_are_skipped_when_asked(csv: Importer) -> None:
         ("orders", "", 2, "found the columns none; wanted order_id, ordered_at, gross too"),
         ("orders", "order_id;ordered_at;gross\n", 2, "found the columns order_id;ordered_at;gross; wanted order_id"),
         ("orders", "order_id,ordered_at\no1,2026-05-01\n", 2, "wanted gross too"),
-        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z\n", 1, "orders.csv:2: found fewer cells"),
-        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1,2\n", 1, "orders.csv:2: found 1 cells more"),
+        ("orders", "order_id,ordered_at,gross,gross\n", 2, "found the columns 'gross' twice"),
+        ("orders", "order_id,ordered_at,gross,gross_minor\no1,2026-05-01,1,100\n", 1, "gross_minor: found it in two spellings"),
+        ("orders", 'order_id,ordered_at,gross\no1,2026-05-01,1\n"o2"x,2026-05-01,1\no3,2026-05-01,1\n', 2, "orders.csv:3: found a row that is no CSV"),
+        ("orders", 'order_id,ordered_at,gross\no1,2026-05-01,1\n"o2,2026-05-01,1\n', 2, "orders.csv:3: found a row that is no CSV"),
+        ("orders", "order_id,ordered_at,gross\no1,2099-05-01,1\n", 1, "ordered_at: found a time in the future"),
+        ("orders", "order_id,ordered_at,gross_minor\no1,2026-05-01,19.00\n", 1, "gross_minor: found `19.00`; wanted a whole number"),
+        ("exposures", EXPOSURES.replace(".device", "").replace("mobile", '"{""a"": NaN}"'), 1, "wanted a JSON object of text and numbers"),
+        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z\n", 1, "orders.csv:2: found 2 cells; wanted 3"),
+        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1,2\n", 1, "orders.csv:2: found 4 cells; wanted 3"),
         ("orders", "order_id,ordered_at,gross,currency\no1,2026-05-01T00:00Z,1,EUR\n", 1, "currency: found EUR; wanted USD"),
         ("orders", b"order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1\n\xe9,2026-05-01T00:00Z,1\n", 2, "orders.csv:3: found the byte 0xe9; wanted UTF-8 text"),
-        ("exposures", EXPOSURES.replace("ab,", "zz,"), 1, "experiment: found 'zz'; wanted one of ab"),
-        ("exposures", EXPOSURES.replace("offer", "offr"), 1, "exposures.csv:3: variant: found 'offr'; wanted one of control, offer"),
-        ("exposures", EXPOSURES.replace(".device", "").replace("mobile", "{not json"), 1, "attributes: found '{not json'"),
+        ("exposures", EXPOSURES.replace("ab,", "zz,"), 1, "experiment: found `zz`; wanted one of ab"),
+        ("exposures", EXPOSURES.replace("offer", "offr"), 1, "exposures.csv:3: variant: found `offr`; wanted one of control, offer"),
+        ("exposures", EXPOSURES.replace(".device", "").replace("mobile", "{not json"), 1, "attributes: found `{not json`"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_imported_says_why(
@@ -118,4 +130,27 @@ def test_spreadsheets_write_marks_and_carriage_returns(csv: Importer) -> None:
 def test_a_missing_file_is_wrong_use(csv: Importer, tmp_path: Path) -> None:
     """Exit code 2, one line."""
     result = csv.run("import", "orders", tmp_path / "none.csv", "--configs", csv.configs, "--store", csv.store_url)
-    assert (result.exit_code, "cannot be read" in str(result.exception)) == (2, True)
+    assert (result.exit_code, "found no file" in str(result.exception)) == (2, True)
+
+
+@pytest.mark.parametrize("broken", ['"o2"x,2026-05-01,1\n', "\u00e9,2026-05-01,1\n"])
+def test_a_file_that_breaks_off_is_not_imported_in_part(csv: Importer, broken: str) -> None:
+    """Rows that cannot be told apart are not skipped rows: nothing is written, whatever was asked."""
+    content = ("order_id,ordered_at,gross\n" + "".join(f"a{n},2026-05-01,1\n" for n in range(6000)) + broken).encode(
+        "latin-1"
+    )
+    assert csv("orders", content, "--skip-bad-rows").exit_code == 2
+    assert csv.rows("SELECT COUNT(*) FROM orders") == [(0,)]
+
+
+def test_a_pipe_is_refused(csv: Importer) -> None:
+    """A file is read twice, so that nothing is half-imported."""
+    result = csv.run("import", "orders", "/dev/null", "--configs", csv.configs, "--store", csv.store_url)
+    assert (result.exit_code, "read twice" in str(result.exception)) == (2, True)
+
+
+def test_drafts_have_no_history(csv: Importer) -> None:
+    """Nobody was ever exposed to one."""
+    path = csv.configs / "experiments" / "ab.yaml"
+    path.write_text(path.read_text().replace("status: running", "status: draft"))
+    assert "found `ab`, a draft" in csv("exposures", EXPOSURES).output

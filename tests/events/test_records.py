@@ -25,6 +25,18 @@ def test_both_spellings_mean_the_same() -> None:
     assert READER.order(spelled) == READER.order(ORDER)
 
 
+def test_empty_is_as_good_as_absent() -> None:
+    """An empty reason leaves no order out."""
+    order = READER.order({**ORDER, "excluded": "", "customer_id": "", "visitor_id": None})
+    assert (order.excluded, order.customer_id, order.unit_id) == (None, None, None)
+
+
+def test_ids_are_trimmed_text() -> None:
+    """Numbers are the text that they are; white space around is none of it."""
+    order = READER.order({**ORDER, "order_id": 12345678901234567890, "visitor_id": " v1 "})
+    assert (order.order_id, order.unit_id) == ("12345678901234567890", "v1")
+
+
 def test_a_time_without_an_offset_is_the_shops() -> None:
     """Noon in Berlin in May is 10:00 UTC."""
     assert READER.order({**ORDER, "ordered_at": "2026-05-01 12:00"}).ordered_at_ms == 1777629600000
@@ -32,9 +44,21 @@ def test_a_time_without_an_offset_is_the_shops() -> None:
 
 def test_lines_say_what_the_order_does_not() -> None:
     """Gross, discount and units are added up from the lines where only they say them."""
-    lines = [{"gross": "12.50", "discount": "2.50", "quantity": 2}, {"gross_minor": 700, "line_id": "x"}]
+    lines = [
+        {"gross": "12.50", "discount": "2.50", "quantity": 2, "cost": "4"},
+        {
+            "gross_minor": 700,
+            "discount_minor": "100",
+            "refunded": "7",
+            "quantity": "3",
+            "line_id": "x",
+            "cost_minor": 50,
+        },
+    ]
     order = READER.order({"order_id": "o", "ordered_at": "2026-05-01T12:00:00Z", "lines": lines})
-    assert (order.gross_minor, order.discount_minor, order.units) == (1950, 250, 3)
+    assert (order.gross_minor, order.discount_minor, order.refunded_minor, order.units) == (1950, 350, 700, 5)
+    assert order.cost_minor == 450
+    assert READER.order({**ORDER, "gross": None, "lines": [*lines, {"gross": "1"}]}).cost_minor is None
     assert [line.line_id for line in order.lines] == ["1", "x"]
     assert READER.order({**ORDER, "lines": lines}).gross_minor == 2000
 
@@ -42,23 +66,37 @@ def test_lines_say_what_the_order_does_not() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gross": 19.99}, "gross: found 19.99; wanted an amount as decimal text"),
-        ({"gross": "1,99"}, "gross: found '1,99'; wanted an amount"),
+        ({"gross": 19.99}, "gross: found `19.99`; wanted an amount as decimal text"),
+        ({"gross": "1,99"}, "gross: found `1,99`; wanted an amount"),
         ({"gross": None}, "gross_minor: found nothing; wanted a value"),
-        ({"gross_minor": 5}, "found twice"),
-        ({"visitor_id": "a", "unit_id": "b"}, "unit_id: found twice"),
-        ({"ordered_at": "yesterday"}, "ordered_at: found 'yesterday'; wanted a time such as"),
-        ({"ordered_at": None, "ordered_at_ms": 1777636800}, "ordered_at_ms: found 1777636800; wanted at least"),
+        ({"gross_minor": 5}, "gross_minor: found it in two spellings; wanted one"),
+        ({"gross": None, "gross_minor": True}, "gross_minor: found `true`; wanted a whole number"),
+        ({"gross": None, "gross_minor": "10.00"}, "gross_minor: found `10.00`; wanted a whole number"),
+        ({"gross": None, "gross_minor": "1_000"}, "gross_minor: found `1_000`; wanted a whole number"),
+        ({"visitor_id": "a", "unit_id": "b"}, "unit_id: found it in two spellings"),
+        ({"ordered_at": "yesterday"}, "ordered_at: found `yesterday`; wanted a time such as"),
+        ({"ordered_at": None}, "ordered_at: found nothing; wanted a time"),
+        ({"ordered_at": "2099-01-01"}, "ordered_at: found a time in the future"),
+        ({"updated_at": "2099-01-01"}, "updated_at: found a time in the future"),
+        (
+            {"ordered_at": None, "ordered_at_ms": 1777636800},
+            "ordered_at_ms: found `1777636800`; wanted a number of at least 946684800000",
+        ),
         ({"currency": "EUR"}, "currency: found EUR; wanted USD, the shop's currency"),
-        ({"currency": "usd"}, "currency: found 'usd'; wanted a currency of ISO 4217"),
-        ({"order_id": ""}, "order_id: found ''; wanted at least 1 character"),
+        ({"currency": "usd"}, "currency: found `usd`; wanted a currency of ISO 4217"),
+        ({"order_id": " "}, "order_id: found ` `; wanted at least 1 characters"),
+        ({"order_id": 1.5e22}, "order_id: found `1.5e+22`; wanted text"),
+        ({"order_id": "a\x00b"}, "wanted printable text"),
         ({"order_id": "x" * 257}, "wanted at most 256 characters"),
-        ({"oder_id": "x"}, "oder_id: found 'x'; wanted no such field"),
-        ({"units": -1}, "units: found -1; wanted at least 0"),
+        ({"oder_id": "x"}, "oder_id: found `x`; wanted no such field"),
+        ({"units": -1}, "units: found `-1`; wanted a number of at least 0"),
         ({"gross": "9999999999999999"}, "wanted an amount"),
-        ({"lines": [{"quantity": "many"}]}, "lines.0.quantity: found 'many'; wanted a whole number"),
-        ({"lines": "none"}, "lines: found 'none'; wanted a list"),
-        ({"lines": ["none"]}, "lines.0: found 'none'"),
+        ({"lines": [{"quantity": "many", "gross": "1"}]}, "lines.1: quantity: found `many`; wanted a whole number"),
+        ({"lines": [{}]}, "lines.1: gross_minor: found nothing"),
+        ({"lines": [{"gross": "1"}, {"gross": "1", "line_id": "1"}]}, "lines: found a line_id twice"),
+        ({"lines": "none"}, "lines: found `none`; wanted a list"),
+        ({"lines": ["none"]}, "lines.1: found `none`; wanted an object"),
+        ({"lines": [{"gross": "1"}] * 1001}, "wanted at most 1000 of them"),
     ],
 )
 def test_a_wrong_field_is_named(change: dict[str, Any], message: str) -> None:

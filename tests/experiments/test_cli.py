@@ -60,7 +60,12 @@ def test_explain_refuses_wrong_use(run: Run) -> None:
     configs = ("--configs", ROOT / "configs")
     assert run("explain", "product-page-placement", *configs).exit_code == 2
     missing = run("explain", "product-page-placment", "anna", *configs)
-    assert (missing.exit_code, "did you mean product-page-placement?" in str(missing.exception)) == (2, True)
+    assert (
+        missing.exit_code,
+        "wanted product-page-placement, if that is what was meant" in str(missing.exception),
+    ) == (2, True)
     assert run("explain", "product-page-placement", "", *configs).exit_code == 2
+    assert run("explain", "product-page-placement", "a\udcff", *configs).exit_code == 2
+    assert run("explain", "product-page-placement", "anna", *configs, "--context", "[" * 9000).exit_code == 2
     wrong = run("explain", "product-page-placement", "anna", *configs, "--context", "[1]")
     assert (wrong.exit_code, "wanted a JSON object" in wrong.output) == (2, True)

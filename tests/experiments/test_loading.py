@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import DeclarationError, load
+from experiments import DeclarationError, RequestError, load
 from experiments.declaration import declared_dict, material
 from tests.conftest import AB, ROOT, WriteConfigs
 
@@ -82,8 +82,13 @@ plan: {minimum_effect: 5%, power: 80%, confidence: 95%, window: 7d}
         ("status: running", "status: running\nmetrics: {guardrails: {conversion: 2%}}", "4: metrics.guardrails.conversion: found `2%`; wanted the loss"),
         ("status: running", "status: running\nplan: {window: a week}", "4: plan.window: found `a week`; wanted a number of days"),
         ("status: running", "status: running\naudience: {age: {atleast: 3}}", "4: audience.age.atleast: found the unknown key `atleast`; wanted `at_least`"),
+        ("key: ab", "key: 7", "1: key: found `7`; wanted text (in quotes)"),
+        ("status: running", "status: running\naudience: {category: }", "4: audience.category: found nothing; wanted a value, or conditions"),
+        ("status: running", "status: running\naudience: {age: {at_least: 9, at_most: 1}}", "4: audience.age: found conditions that nobody can meet"),
+        ("products: [p1]", "products: ['', 7]", "6: variants.offer.offer.products: found a list of 2; wanted `complements`, or a list of product ids"),
+        ("products: [p1]", "products: [true]", "6: variants.offer.offer.products: found a list of 1; wanted `complements`"),
         ("key: ab", "key: AB", "1: key: found `AB`; wanted 1 to 64 of a-z 0-9"),
-        ("key: ab", "key: other", "1: key: found `other`; wanted `ab`, the file's own name"),
+        ("key: ab", "# a comment\nkey: other", "2: key: found `other`; wanted `ab`, the file's own name"),
     ],
 )  # fmt: skip
 def test_a_fault_says_file_line_path_found_and_wanted(
@@ -107,6 +112,20 @@ def test_all_faults_of_all_files_are_reported_at_once(write_configs: WriteConfig
         "experiments/two.yaml:5",
         "experiments/two.yaml:6",
     ]
+
+
+def test_a_repeated_key_hides_no_other_fault(write_configs: WriteConfigs) -> None:
+    """Both are said."""
+    found = faults(write_configs(ab=AB.replace("status: running", "title: Again\nstatus: live")))
+    assert [one.split(": ")[1] for one in found] == ["title", "status"]
+
+
+def test_files_of_editors_are_passed_over(write_configs: WriteConfigs) -> None:
+    """A lock or swap file beside a declaration does not take the shop down."""
+    root = write_configs()
+    (root / "experiments" / ".#ab.yaml").symlink_to("nobody@nowhere")
+    (root / "experiments" / ".ab.yaml.swp").write_bytes(b"\x00")
+    assert list(load(root).experiments) == ["ab"]
 
 
 def test_all_weights_zero_is_refused(write_configs: WriteConfigs) -> None:
@@ -140,12 +159,13 @@ def test_prices_are_exact(write_configs: WriteConfigs) -> None:
 
 def test_a_folder_without_experiments_says_so(tmp_path: Path) -> None:
     """A wrong --configs is no empty shop."""
-    assert "no such folder" in faults(tmp_path / "nowhere")[0]
+    assert "no folder that can be read" in faults(tmp_path / "nowhere")[0]
+    assert "no folder that can be read" in faults(tmp_path / ("x" * 5000))[0]
 
 
 def test_an_unknown_experiment_names_the_nearest(write_configs: WriteConfigs) -> None:
     """A typing slip is met with what was probably meant."""
-    with pytest.raises(DeclarationError, match="did you mean ab"):
+    with pytest.raises(RequestError, match="wanted ab, if that is what was meant"):
         load(write_configs()).experiment("abc")
 
 

@@ -19,7 +19,7 @@ def read(tmp_path: Path, content: str | bytes) -> object:
     [
         ("1", 1), ("-2", -2), ("1.5", 1.5), (".5", 0.5), ("1e3", 1000.0), ("true", True), ("False", False),
         ("null", None), ("~", None), ("no", "no"), ("on", "on"), ("2026-01-01", "2026-01-01"), ("'1'", "1"), ('"true"', "true"),
-        ("100%", "100%"), ("-2%", "-2%"), ("0x10", "0x10"), ("1_000", "1_000"), ("12:30", "12:30"),
+        ("100%", "100%"), ("-2%", "-2%"), ("0x10", "0x10"), ("1_000", "1_000"), ("0123", "0123"), ("12345678901234567890", "12345678901234567890"), ("12:30", "12:30"),
     ],
 )  # fmt: skip
 def test_scalars_follow_the_core_schema_of_yaml_1_2(tmp_path: Path, text: str, value: object) -> None:
@@ -66,7 +66,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         ("a: " + "[" * 100_000, 1, "nesting without end"),
         ("\n".join("  " * depth + "a:" for depth in range(500)), 22, "nesting without end"),
         (BOMB, 7, "aliases that multiply"),
-        ("a: 1\nb: \x00\n", 2, "the control character U+0000"),
+        ("a: " + "ü" * 200 + "\nb: \x00\n", 2, "the control character U+0000"),
         (b"a: 1\nb: \xe9\n", 2, "the byte 0xe9"),
         (b"x" * (MAX_BYTES + 1), 0, "10,000,001 bytes"),
     ],
@@ -76,10 +76,14 @@ def test_a_file_that_cannot_be_used_says_where_and_why(
     tmp_path: Path, content: str | bytes, line: int, found: str
 ) -> None:
     """Every broken or hostile file ends in a fault with its line, and in no other way."""
-    with pytest.raises(DeclarationError) as caught:
-        read(tmp_path, content)
-    assert caught.value.faults[0].line == line
-    assert found in str(caught.value)
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    try:
+        faults = read_yaml(path).faults
+    except DeclarationError as error:
+        faults = error.faults
+    assert faults[0].line == line
+    assert found in str(faults[0])
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
@@ -90,6 +94,6 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
 
 def test_all_repeated_keys_are_reported_at_once(tmp_path: Path) -> None:
     """Faults that do not stop the reading are collected."""
-    with pytest.raises(DeclarationError) as caught:
-        read(tmp_path, "a: 1\na: 2\nb: {c: 1, c: 2}\n")
-    assert [fault.path for fault in caught.value.faults] == ["a", "b.c"]
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 1\na: 2\nb: {c: 1, c: 2}\n")
+    assert [fault.path for fault in read_yaml(path).faults] == ["a", "b.c"]

@@ -1,6 +1,8 @@
 """POST /v1/assignments."""
 
 import logging
+import sqlite3
+import time
 
 import pytest
 
@@ -126,10 +128,11 @@ def test_a_fault_in_one_experiment_serves_its_control(
     ("body", "detail"),
     [
         (b"{not json", "not JSON"), (b"", "not JSON"), (b"[]", "not an object"), (b'"x"', "not an object"), (b"\xff", "not JSON"),
-        ({"visitor_id": ""}, "visitor_id: found ''"), ({"visitor_id": 7}, "visitor_id: found 7"),
-        ({"visitor_id": "x" * 257}, "visitor_id"), ({"context": []}, "context: found []"), ({"expose": "maybe"}, "expose: found 'maybe'"),
-        ({"experiments": "ab"}, "experiments: found 'ab'"), ({"experiments": ["x"] * 101}, "experiments"),
-        ({"context": {str(number): 1 for number in range(51)}}, "context"), ({"visitor": "x"}, "visitor: found 'x'; wanted no such field"),
+        ({"visitor_id": ""}, "visitor_id: found ``"), ({"visitor_id": 7.5}, "visitor_id: found `7.5`"), ({"visitor_id": "   "}, "visitor_id"), ({"visitor_id": "a\x00"}, "printable"),
+        ({"visitor_id": [[[]]]}, "visitor_id: found a list of 1"),
+        ({"visitor_id": "x" * 257}, "visitor_id"), ({"context": []}, "context: found a list of 0"), ({"expose": "maybe"}, "expose: found `maybe`"),
+        ({"experiments": "ab"}, "experiments: found `ab`"), ({"experiments": ["x"] * 101}, "experiments"),
+        ({"context": {str(number): 1 for number in range(51)}}, "context"), ({"visitor": "x"}, "visitor: found `x`; wanted no such field"),
         (b'{"context": ' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}", ""),
     ],
     ids=lambda value: repr(value)[:30],
@@ -142,3 +145,29 @@ def test_a_wrong_body_is_a_problem(api: Api, body: object, detail: str) -> None:
     problem = response.get_json()
     assert (problem["status"], problem["title"]) == (400, "Bad Request")
     assert detail in problem["detail"]
+
+
+def test_white_space_makes_no_other_visitor(api: Api, store: Store) -> None:
+    """Who is hashed is who is stored."""
+    for number in range(30):
+        plain, padded = api.assign(f"w{number}", expose=True)["ab"], api.assign(f" w{number} ", expose=True)["ab"]
+        assert plain["variant"] == padded["variant"]
+    assert store.counts()["exposures"] == 30
+    members = api.assign(context={"customer_id": "  "}, expose=True)["members"]
+    assert members["reason"] == "no_unit"
+    assert api.assign(context={"customer_id": "c" * 300}, expose=True)["members"]["reason"] == "no_unit"
+
+
+def test_another_process_writing_holds_no_assignment_up(api: Api, store: Store) -> None:
+    """Keys and assignments are read beside a writer that holds the file's lock."""
+    api.assign()
+    with sqlite3.connect(store.url.removeprefix("sqlite:///"), isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        for _ in range(3):
+            assert api.post("/v1/assignments", {}, "pk_unknown").status_code == 401
+            api.assign()
+            time.sleep(0.12)
+        assert time.monotonic() - started < 5
+        other.execute("ROLLBACK")
+    other.close()

@@ -1,6 +1,7 @@
 """POST /v1/events."""
 
 import base64
+import sqlite3
 from typing import Any
 
 import pytest
@@ -30,8 +31,8 @@ def test_one_bad_event_does_not_hold_up_the_others(api: Api, store: Store) -> No
     """It is rejected with its index and its reason."""
     counted = api.events(CLICK, {"type": "clck"}, {**CLICK, "variant": "x"}, exposure(api))
     assert (counted["accepted"], [one["index"] for one in counted["rejected"]]) == (2, [1, 2])
-    assert counted["rejected"][0]["error"].startswith("type: found 'clck'; wanted one of exposure, impression")
-    assert counted["rejected"][1]["error"] == "variant: found 'x'; wanted one of control, offer"
+    assert counted["rejected"][0]["error"].startswith("type: found `clck`; wanted one of exposure, impression")
+    assert counted["rejected"][1]["error"] == "variant: found `x`; wanted one of control, offer"
 
 
 def test_an_exposure_without_a_token_is_derived_afresh(api: Api, store: Store) -> None:
@@ -42,7 +43,7 @@ def test_an_exposure_without_a_token_is_derived_afresh(api: Api, store: Store) -
     assert api.events(named)["accepted"] == 1
     assert api.events({**named, "variant": variant})["duplicates"] == 1
     assert (
-        f"variant: found '{other}'; wanted '{variant}'"
+        f"variant: found `{other}`; wanted '{variant}'"
         in api.events({**named, "variant": other})["rejected"][0]["error"]
     )
     for experiment, reason in (("phones", "audience"), ("stopped", "paused"), ("won", "ended"), ("new", "draft")):
@@ -75,14 +76,42 @@ def test_a_token_vouches_only_for_its_own(api: Api) -> None:
         rejected = api.events({"type": "exposure", "exposure_token": token, name: value})["rejected"]
         assert "as the token says" in rejected[0]["error"]
     api.now_ms += 86_401_000
-    assert "expired" in api.events({"type": "exposure", "exposure_token": token})["rejected"][0]["error"]
+    assert "had expired" in api.events({"type": "exposure", "exposure_token": token})["rejected"][0]["error"]
+    late = {"type": "exposure", "exposure_token": token, "exposed_at_ms": NOW + 1000}
+    assert api.events(late)["accepted"] == 1  # it was in time, and waited in an outbox
+
+
+def test_a_refund_without_a_time_of_its_own_is_kept(api: Api, store: Store) -> None:
+    """An order sent again with more refunded is a newer state, whatever came first."""
+    refunded = {**ORDER, "refunded": "19.90"}
+    assert api.events(ORDER, refunded, ORDER, refunded, key=api.secret) == {
+        "accepted": 2,
+        "duplicates": 2,
+        "rejected": [],
+    }
+    assert api.events({**refunded, "order_id": "o2"}, {**ORDER, "order_id": "o2"}, key=api.secret)["duplicates"] == 1
+    with sqlite3.connect(store.url.removeprefix("sqlite:///")) as connection:
+        assert connection.execute("SELECT refunded_minor FROM orders").fetchall() == [(1990,), (1990,)]
+    connection.close()
+
+
+def test_deep_values_are_described_not_walked(api: Api) -> None:
+    """What nests a thousand levels takes no good event with it."""
+    deep = b"[" * 900 + b"]" * 900
+    body = b'{"events": [{"type": ' + deep + b'}, {"type": "click", "event_id": ' + deep + b"}]}"
+    response = api.post("/v1/events", body)
+    assert (response.status_code, [one["index"] for one in response.get_json()["rejected"]]) == (202, [0, 1])
+    assert len(response.data) < 1000
 
 
 @pytest.mark.parametrize("late_ms", [-7 * 86_400_000 - 1, 5 * 60_000 + 1])
 def test_a_browser_cannot_date_events_at_will(api: Api, late_ms: int) -> None:
     """An outbox may be a week late, a clock five minutes fast."""
     counted = api.events({**CLICK, "occurred_at_ms": NOW + late_ms}, exposure(api, exposed_at_ms=NOW + late_ms))
-    assert [one["error"].split(":")[0] for one in counted["rejected"]] == ["occurred_at", "exposed_at"]
+    assert [one["error"].split(":")[0].removesuffix("_ms") for one in counted["rejected"]] == [
+        "occurred_at",
+        "exposed_at",
+    ]
 
 
 def test_a_secret_key_may_deliver_late(api: Api) -> None:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from click.testing import Result
 
@@ -35,6 +36,17 @@ def test_a_revoked_key_is_refused_within_two_seconds(run: Run, api: Api, store: 
     assert keyring.kind(api.secret) is None
     assert keyring.kind(api.publishable) == "publishable"
     assert run("keys", "revoke", api.secret[:9], "--store", store_url).exit_code == 2
+
+
+def test_options_may_stand_before_or_after(run: Run, tmp_path: Path) -> None:
+    """`keys --store URL create` makes keys in that store, as `keys create --store URL` does."""
+    url = f"sqlite:///{tmp_path}/other.db"
+    for arguments in (
+        ("keys", "--store", url, "--format", "json", "create"),
+        ("keys", "create", "--store", url, "--format", "json"),
+    ):
+        assert set(json.loads(run(*arguments).output)) == {"publishable", "secret"}
+    assert len(json.loads(run("keys", "--store", url, "--format", "json").output)["keys"]) == 4
 
 
 def test_a_new_key_is_known_at_once(api: Api, store: Store) -> None:

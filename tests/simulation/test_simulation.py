@@ -169,7 +169,7 @@ def test_the_demo_runs_and_ends(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     for part in (
-        "crosslift listens on",
+        "crosslift starts on",
         "500 shoppers",
         "SIMULATED",
         "Verdict:",
