@@ -10,6 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/crosslift demo
 
 test: lint
+	@command -v curl >/dev/null || ./.ci/apt curl
 	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/installed-test

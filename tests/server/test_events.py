@@ -43,7 +43,7 @@ def test_an_exposure_without_a_token_is_derived_afresh(api: Api, store: Store) -
     assert api.events(named)["accepted"] == 1
     assert api.events({**named, "variant": variant})["duplicates"] == 1
     assert (
-        f"variant: found `{other}`; wanted '{variant}'"
+        f"variant: found `{other}`; wanted `{variant}`"
         in api.events({**named, "variant": other})["rejected"][0]["error"]
     )
     for experiment, reason in (("phones", "audience"), ("stopped", "paused"), ("won", "ended"), ("new", "draft")):
