@@ -1,6 +1,8 @@
-"""The analyst's commands: report, analyze."""
+"""The commands that read what happened: check, plan, report, analyze."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,4 +122,118 @@ def _weights(text: str | None) -> dict[str, float] | None:
     return weights
 
 
-commands = [report, analyze]
+@click.command()
+@click.argument("key")
+@click.option(
+    "--visitors-per-day", type=float, help="Visitors who meet the trigger; the store's own history by default."
+)
+@click.option("--conversion", metavar="SHARE", help="Share of them who buy, such as 3%; goes with --visitors-per-day.")
+@click.option(
+    "--order-value-variation", type=float, default=1.0, show_default=True, help="Standard deviation over mean."
+)
+@configs_option
+@store_option
+@format_option
+def plan(
+    key: str,
+    visitors_per_day: float | None,
+    conversion: str | None,
+    order_value_variation: float,
+    configs: str,
+    store_url: str,
+    format_: str,
+) -> None:
+    """Say how many units and days experiment KEY needs, and what can be seen sooner."""
+    from analysis.plan import advice, given_baseline, needs, stored_baseline
+    from analysis.sources import open_source
+    from events.clock import now_ms
+    from experiments.errors import AnalysisError
+    from experiments.loading import load
+
+    loaded = load(configs)
+    experiment = loaded.experiment(key)
+    if (visitors_per_day is None) != (conversion is None):
+        raise click.UsageError("found one of --visitors-per-day and --conversion; wanted both, or neither")
+    if visitors_per_day is not None and conversion is not None:
+        baseline = given_baseline(visitors_per_day, _percent(conversion), order_value_variation)
+    else:
+        if not _is_there(store_url):
+            raise click.UsageError(f"found no store {store_url}; wanted one, or --visitors-per-day and --conversion")
+        with open_source(store_url, loaded.shop.currency) as source:
+            stored = stored_baseline(source, experiment, now_ms())
+        if stored is None:
+            raise AnalysisError("found no exposures in the store; wanted some, or --visitors-per-day and --conversion")
+        baseline = stored
+    found = needs(experiment, baseline)
+    told = advice(experiment, found)
+    if format_ == "json":
+        shown = {"experiment": key, "units_per_day": baseline.units_per_day, "origin": baseline.origin}
+        click.echo(json.dumps(shown | {"needs": [one.to_dict() for one in found], "advice": told}, indent=2))
+        return
+    from analysis.text import print_plan
+
+    print_plan(experiment, baseline, found, told)
+
+
+def _percent(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share < 1:
+        raise click.BadParameter(f"found {text!r}; wanted a share such as 3%", param_hint="--conversion")
+    return share
+
+
+@click.command()
+@click.argument("configs", default="configs")
+@click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
+@store_option
+@format_option
+def check(configs: str, strict: bool, store_url: str, format_: str) -> None:
+    """
+    Validate every declaration in CONFIGS, and warn of what ruins experiments.
+
+    Faults make the exit code 1, and nothing of a faulty folder is used. Warnings say why they matter and what to write
+    instead; with a store at hand they also look at its traffic and at what runs already.
+    """
+    from experiments.errors import DeclarationError
+    from experiments.lint import lint
+    from experiments.loading import load
+
+    try:
+        loaded = load(configs)
+    except DeclarationError as error:
+        if format_ == "json":
+            faults = [asdict(fault) for fault in error.faults]
+            click.echo(json.dumps({"passed": False, "faults": faults, "warnings": []}, indent=2))
+        else:
+            count = len(error.faults)
+            click.echo(
+                f"{error}\n{count} fault{'s' if count > 1 else ''} in {configs}: nothing of it is used.", err=True
+            )
+        raise click.exceptions.Exit(1) from None
+    warnings = lint(loaded)
+    if _is_there(store_url):
+        from analysis.lint import lint_with_store
+
+        warnings += lint_with_store(loaded, store_url)
+    passed = not (strict and warnings)
+    if format_ == "json":
+        found = [asdict(warning) for warning in warnings]
+        click.echo(json.dumps({"passed": passed, "faults": [], "warnings": found}, indent=2))
+    else:
+        for warning in warnings:
+            click.echo(str(warning))
+        counts = f"{len(loaded.experiments)} experiments, {len(loaded.products)} products, no faults"
+        click.echo(f"{configs}: {counts}, {len(warnings) or 'no'} warning{'s' if len(warnings) != 1 else ''}.")
+    if not passed:
+        raise click.exceptions.Exit(1)
+
+
+def _is_there(store_url: str) -> bool:
+    """Tell whether there is a store to look into; the default one often is not there yet."""
+    return Path(store_url.removeprefix("sqlite:///")).is_file() if store_url.startswith("sqlite:///") else True
+
+
+commands = [check, plan, report, analyze]

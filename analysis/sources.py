@@ -125,6 +125,14 @@ class Source:
             for row in self._rows(orders.filter(orders.currency != self._currency).select("currency").distinct())
         ]
 
+    def traffic(self, as_of_ms: int) -> dict[str, tuple[int, int, int]]:
+        """Give every experiment's exposures: how many, and the times of the first and the last."""
+        table = self._table("exposures")
+        seen = table.filter(table.exposed_at_ms <= as_of_ms, table.bot == 0)
+        at = seen.exposed_at_ms
+        rows = self._rows(seen.group_by("experiment").aggregate(n=seen.count(), first=at.min(), last=at.max()))
+        return {row["experiment"]: (int(row["n"]), int(row["first"]), int(row["last"])) for row in rows}
+
     def repeated(self, key: str, since: int, as_of_ms: int) -> int:
         """Count the units that were exposed to more than one variant since an epoch."""
         units = self._repeated(self._exposures(key, since, as_of_ms))

@@ -2,15 +2,17 @@
 
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from analysis.lifts import Interval, Lift
+from analysis.plan import WEEKS, Baseline, Need
 from analysis.reports import MetricResult, Report
 from analysis.trust import Check
+from experiments.declaration import Experiment
 from experiments.money import exponent, format_money
 
 WIDTH = 100
@@ -48,6 +50,45 @@ def print_report(report: Report, console: Console) -> None:
         _print_verdict(report, console)
     console.print()
     _print_wrapped(console, _legend(report), indent="", style="dim")
+
+
+def print_plan(experiment: Experiment, baseline: Baseline, found: Sequence[Need], told: Sequence[str]) -> None:
+    """Print what an experiment needs."""
+    console = Console(width=WIDTH, highlight=False, markup=False)
+    plan = experiment.plan
+    console.print(Text(experiment.key, style="bold").append(f"  {experiment.title}", style="not bold"))
+    origin = f"From {baseline.origin}: {baseline.units_per_day:,.0f} eligible units a day."
+    _print_wrapped(console, origin, indent="", style="dim")
+    terms = f"{plan.confidence * 100:g}% confidence over all arms together, {plan.power * 100:g}% power."
+    _print_wrapped(console, terms, indent="", style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("  metric", no_wrap=True)
+    for header in ("role", "effect", "per arm", "days", *(f"{week} wk" for week in WEEKS)):
+        table.add_column(header, justify="left" if header == "role" else "right", no_wrap=True)
+    for need in found:
+        effect = f"{'+' if need.role == 'primary' else '−'}{need.effect * 100:g}%"
+        if need.units is None or need.days is None:
+            table.add_row(f"  {need.metric}", need.role, effect, "–", "–", *("–" for _ in WEEKS))
+            continue
+        days = f"{max(1, need.days):,.0f}"
+        seen = [_seen(need.seen[week]) for week in WEEKS]
+        table.add_row(f"  {need.metric}", need.role, effect, f"{need.units:,}", days, *seen)
+    console.print()
+    console.print(table)
+    for need in found:
+        if need.reason:
+            _print_wrapped(console, f"{need.metric}: {need.reason}.", indent="  ", style="dim")
+    console.print()
+    for sentence in told or ["This shop has the traffic for it."]:
+        _print_wrapped(console, sentence, indent="", style="bold" if told else "")
+    sentence = (
+        "The last columns: the smallest effect that can be seen after so many weeks. Run whole weeks: weekends differ."
+    )
+    _print_wrapped(console, sentence, indent="", style="dim")
+
+
+def _seen(share: float) -> str:
+    return f"{share * 100:.0f}%" if share >= 0.1 else f"{share * 100:.1f}%"
 
 
 def _print_head(report: Report, console: Console) -> None:

@@ -1,14 +1,14 @@
-"""The merchant's commands: check, explain."""
+"""The merchant's commands that need no store: explain, new."""
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from experiments.assignment import Step, unit_of
 from experiments.assignment import explain as explain_assignment
-from experiments.errors import DeclarationError
 from experiments.loading import load
 from experiments.refusals import describe
 
@@ -18,28 +18,6 @@ configs_option = click.option(
 format_option = click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
-
-
-@click.command()
-@click.argument("configs", default="configs")
-@format_option
-def check(configs: str, format_: str) -> None:
-    """Validate every declaration in CONFIGS; exit 1 with all faults when any is wrong."""
-    try:
-        loaded = load(configs)
-    except DeclarationError as error:
-        if format_ == "json":
-            click.echo(json.dumps({"passed": False, "faults": [asdict(fault) for fault in error.faults]}, indent=2))
-        else:
-            count = len(error.faults)
-            click.echo(
-                f"{error}\n{count} fault{'s' if count > 1 else ''} in {configs}: nothing of it is used.", err=True
-            )
-        raise click.exceptions.Exit(1) from None
-    if format_ == "json":
-        click.echo(json.dumps({"passed": True, "faults": []}, indent=2))
-        return
-    click.echo(f"{configs}: {len(loaded.experiments)} experiments, {len(loaded.products)} products, no faults.")
 
 
 @click.command()
@@ -87,4 +65,27 @@ def _json_object(text: str) -> dict[str, Any]:
     return value
 
 
-commands = [check, explain]
+@click.command()
+@click.argument("template", required=False)
+@click.argument("key", required=False)
+@configs_option
+def new(template: str | None, key: str | None, configs: str) -> None:
+    """
+    Write experiment KEY from a TEMPLATE, as a draft to be read and changed.
+
+    Without arguments it lists the templates.
+    """
+    from experiments.templates import describe_templates, write_template
+
+    if template is None:
+        for name, title in describe_templates():
+            click.echo(f"  {name:<24} {title}")
+        click.echo("\n`crosslift new TEMPLATE KEY` writes one into configs/experiments.")
+        return
+    if key is None:
+        raise click.UsageError("found no KEY; wanted one, such as `crosslift new placement product-page`")
+    path = write_template(template, key, Path(configs))
+    click.echo(f"Wrote {path}, a draft. Read it, change it, `crosslift check`, then set `status: running`.")
+
+
+commands = [explain, new]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from experiments.metrics import METRICS
 from experiments.quantities import (
@@ -59,7 +59,7 @@ def _condition(value: object) -> object:
     return {"is": value} if not isinstance(value, dict) else value
 
 
-AnyScalar = Annotated[Any, BeforeValidator(_scalar)]
+AnyScalar = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
 class Condition(Declared):
@@ -89,7 +89,11 @@ class Layer(Declared):
 
 
 class Offer(Declared):
-    """What is offered; `products` are ids, or the catalogue's complements of the product in the request's context."""
+    """
+    What is offered; `products` are ids, or the catalogue's complements of the product in the request's context.
+
+    `threshold` is the cart's value, `quantity` the number of items, from which free shipping, a gift or a discount is given.
+    """
 
     kind: Literal[
         "cross_sell",
@@ -103,10 +107,18 @@ class Offer(Declared):
         "chat",
         "custom",
     ]
-    products: Annotated[list[Identifier] | Literal["complements"], BeforeValidator(_products)] | None = None
+    products: (
+        Annotated[
+            list[Identifier] | Literal["complements"],
+            BeforeValidator(_products, json_schema_input_type=list[Identifier] | Literal["complements"]),
+        ]
+        | None
+    ) = None
     limit: int = Field(3, ge=1, le=50)
     headline: Text | None = None
     discount: Discount | None = None
+    threshold: Amount | None = None
+    quantity: int | None = Field(None, ge=1, le=1000)
     decline: bool = False
 
 
@@ -148,7 +160,9 @@ class Experiment(Declared):
     traffic: Share = 1.0
     salt: Name | None = None
     layer: Layer | None = None
-    audience: dict[str, Annotated[Condition, BeforeValidator(_condition)]] = {}
+    audience: dict[
+        str, Annotated[Condition, BeforeValidator(_condition, json_schema_input_type=AnyScalar | Condition)]
+    ] = {}
     variants: dict[VariantKey, Variant] = Field(min_length=2, max_length=50)
     metrics: Metrics = Metrics()
     plan: Plan = Plan()
@@ -198,12 +212,18 @@ class Experiment(Declared):
 
 
 class Shop(Declared):
-    """The shop as a whole, from `configs/shop.yaml`; without that file, a shop in USD and UTC."""
+    """
+    The shop as a whole, from `configs/shop.yaml`; without that file, a shop in USD and UTC.
+
+    `addon_ratio` is how dear a complement may be beside the product that it complements before `check` warns: cheap add-ons
+    sell, equal-priced ones do not.
+    """
 
     currency: Currency = "USD"
     time_zone: TimeZone = "UTC"
     platform: Literal["shopify", "woocommerce", "custom"] = "custom"
     holdout: Share = 0.0
+    addon_ratio: Share = 0.75
 
 
 class Product(Declared):

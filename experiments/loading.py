@@ -4,8 +4,8 @@ import difflib
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from experiments.catalog_csv import read_catalog_csv
 from experiments.declaration import Catalog, Contradiction, Declared, Experiment, Product, Shop
 from experiments.errors import DeclarationError, Fault, RequestError
 from experiments.money import exponent
@@ -31,11 +32,13 @@ class Configs:
         shop: `shop.yaml`, or its defaults.
         products: The catalogue by product id; empty without a `catalog.yaml`.
         experiments: The declarations by key, in the order of their files.
+        sources: Where each experiment was read from, by its key: file and lines, for those who find fault with it.
     """
 
     shop: Shop
     products: Mapping[str, Product]
     experiments: Mapping[str, Experiment]
+    sources: Mapping[str, Source] = field(default_factory=dict, repr=False)
 
     def experiment(self, key: str) -> Experiment:
         """
@@ -57,7 +60,7 @@ class Configs:
 
 def load(directory: str | Path = "configs") -> Configs:
     """
-    Load `shop.yaml`, `catalog.yaml` and `experiments/*.yaml` from a folder.
+    Load `shop.yaml`, `catalog.yaml` (or `catalog.csv`) and `experiments/*.yaml` from a folder.
 
     Returns:
         The declarations, validated; nothing of them when a single one is wrong.
@@ -72,25 +75,36 @@ def load(directory: str | Path = "configs") -> Configs:
         files = sorted(
             path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and path.name[0] != "."
         )
-        shop = _load_file(root / "shop.yaml", Shop, faults) if os.path.lexists(root / "shop.yaml") else Shop()
-        catalog = (
-            _load_file(root / "catalog.yaml", Catalog, faults) if os.path.lexists(root / "catalog.yaml") else Catalog()
-        )
+        shop = _load_file(root / "shop.yaml", Shop, faults)[0] if os.path.lexists(root / "shop.yaml") else Shop()
+        catalog = _load_catalog(root, faults)
     except OSError as error:
         what = f"no folder that can be read ({error.strerror})"
         raise DeclarationError([Fault(str(folder), 0, "", what, "a folder with one YAML file an experiment")]) from None
     experiments: dict[str, Experiment] = {}
+    sources: dict[str, Source] = {}
     for path in files:
-        experiment = _load_file(path, Experiment, faults, named=True)
-        if experiment and experiment.key in experiments:
+        experiment, source = _load_file(path, Experiment, faults, named=True)
+        if experiment is None or source is None:
+            continue
+        if experiment.key in experiments:
             faults.append(
                 Fault(str(path), 1, "key", f"`{experiment.key}`, declared by another file too", "each key once")
             )
-        elif experiment:
-            experiments[experiment.key] = experiment
+        experiments[experiment.key], sources[experiment.key] = experiment, source
     if faults or shop is None or catalog is None:
         raise DeclarationError(faults)
-    return Configs(shop, {product.id: _priced(product, shop.currency) for product in catalog.products}, experiments)
+    products = {product.id: _priced(product, shop.currency) for product in catalog.products}
+    return Configs(shop, products, experiments, sources)
+
+
+def _load_catalog(root: Path, faults: list[Fault]) -> Catalog | None:
+    """Load `catalog.yaml` or `catalog.csv`; an empty one without either."""
+    yaml_file, csv_file = root / "catalog.yaml", root / "catalog.csv"
+    if os.path.lexists(yaml_file) and os.path.lexists(csv_file):
+        faults.append(Fault(str(csv_file), 0, "", "a second catalogue beside catalog.yaml", "one of them"))
+    if os.path.lexists(yaml_file):
+        return _load_file(yaml_file, Catalog, faults)[0]
+    return _load_file(csv_file, Catalog, faults, read=read_catalog_csv)[0] if os.path.lexists(csv_file) else Catalog()
 
 
 def _priced(product: Product, currency: str) -> Product:
@@ -108,27 +122,34 @@ def load_experiment(path: str | Path) -> Experiment:
         DeclarationError: Every fault of the file.
     """
     faults: list[Fault] = []
-    experiment = _load_file(Path(path), Experiment, faults)
+    experiment, _ = _load_file(Path(path), Experiment, faults)
     if experiment is None:
         raise DeclarationError(faults)
     return experiment
 
 
-def _load_file(path: Path, model: type[Model], faults: list[Fault], *, named: bool = False) -> Model | None:
+def _load_file(
+    path: Path,
+    model: type[Model],
+    faults: list[Fault],
+    *,
+    named: bool = False,
+    read: Callable[[Path], Source] = read_yaml,
+) -> tuple[Model | None, Source | None]:
     """Load a file, or note its faults; with `named`, its key must be its name."""
     try:
-        source = read_yaml(path)
+        source = read(path)
         declared = validate(source, model)
     except DeclarationError as error:
         faults.extend(error.faults)
-        return None
+        return None, None
     key = getattr(declared, "key", path.stem)
     if named and key != path.stem:
         faults.append(
             Fault(source.file, source.line(("key",)), "key", f"`{key}`", f"`{path.stem}`, the file's own name")
         )
-        return None
-    return declared
+        return None, None
+    return declared, source
 
 
 def validate(source: Source, model: type[Model]) -> Model:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _PERCENT = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?) ?%\Z")
@@ -112,32 +112,51 @@ Probability = Annotated[float, Percent(0.5, 0.9999, "a percentage from 50% to 99
 Effect = Annotated[float, Percent(0.0001, 10, "a percentage above 0%, at most 1000%")]
 Margin = Annotated[float, Percent(-1, 0, "the loss that is still accepted, from -100% to 0%")]
 
-ExperimentKey = Annotated[
-    str,
-    BeforeValidator(_pattern(r"[a-z0-9][a-z0-9._-]{0,63}", "1 to 64 of a-z 0-9 . _ -, the first a letter or digit")),
-]
-VariantKey = Annotated[
-    str,
-    BeforeValidator(
-        _pattern(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?", "1 to 64 letters, digits, spaces or . _ -")
-    ),
-]
-Name = Annotated[str, BeforeValidator(_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 of a-z A-Z 0-9 . _ -"))]
+
+def _texts(pattern: str, wanted: str) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Give what makes a `str` a text of one pattern, for the validator and for editors."""
+    schema = {"type": "string", "pattern": f"^(?:{pattern})$", "description": wanted}
+    return BeforeValidator(_pattern(pattern, wanted)), WithJsonSchema(schema)
+
+
+PLACEMENTS = (
+    "none", "below_product", "sidebar", "after_add_to_cart", "popup", "cart", "checkout", "post_purchase", "announcement_bar",
+)  # fmt: skip
+_KEY = r"[a-z0-9][a-z0-9._-]{0,63}"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_VARIANT = r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?"
+
+ExperimentKey = Annotated[str, *_texts(_KEY, "1 to 64 of a-z 0-9 . _ -, the first a letter or digit")]
+VariantKey = Annotated[str, *_texts(_VARIANT, "1 to 64 letters, digits, spaces or . _ -")]
+Name = Annotated[str, *_texts(_NAME, "1 to 64 of a-z A-Z 0-9 . _ -")]
 Placement = Annotated[
+    str, *_texts(f"{'|'.join(PLACEMENTS)}|custom:{_NAME}", f"one of {', '.join(PLACEMENTS)}, or custom:NAME")
+]
+Identifier = Annotated[
     str,
-    BeforeValidator(
-        _pattern(
-            "none|below_product|sidebar|after_add_to_cart|popup|cart|checkout|post_purchase|announcement_bar"
-            "|custom:[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-            "one of none, below_product, sidebar, after_add_to_cart, popup, cart, checkout, post_purchase, "
-            "announcement_bar, or custom:NAME",
-        )
+    BeforeValidator(identifier),
+    Field(min_length=1, max_length=256),
+    WithJsonSchema({"type": ["string", "integer"], "description": "a product's id"}),
+]
+Text = Annotated[str, Field(max_length=1000)]
+Days = Annotated[
+    int,
+    BeforeValidator(_days),
+    PlainSerializer(lambda days: f"{days}d", return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,4} ?d(ays?)?$", "description": "days, such as 7d"}),
+]
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(_amount),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["number", "string"], "description": "an amount of money, such as 19.99"}),
+]
+Discount = Annotated[
+    str,
+    BeforeValidator(_amount_or_percent),
+    WithJsonSchema(
+        {"type": ["number", "string"], "description": "a percentage such as 10%, or an amount such as 5.00"}
     ),
 ]
-Identifier = Annotated[str, BeforeValidator(identifier), Field(min_length=1, max_length=256)]
-Text = Annotated[str, Field(max_length=1000)]
-Days = Annotated[int, BeforeValidator(_days), PlainSerializer(lambda days: f"{days}d", return_type=str)]
-Amount = Annotated[Decimal, BeforeValidator(_amount), PlainSerializer(str, return_type=str)]
-Discount = Annotated[str, BeforeValidator(_amount_or_percent)]
-Currency = Annotated[str, BeforeValidator(_pattern("[A-Z]{3}", "a currency of ISO 4217 such as USD"))]
+Currency = Annotated[str, *_texts("[A-Z]{3}", "a currency of ISO 4217 such as USD")]
 TimeZone = Annotated[str, BeforeValidator(_time_zone)]

@@ -67,7 +67,7 @@ def read_yaml(path: Path) -> Source:
     Raises:
         DeclarationError: The file cannot be read, is empty, is not YAML, or grows out of bounds.
     """
-    text = _read_text(path)
+    text = read_text(path)
     builder = _Builder(str(path), text)
     try:
         value = builder.document()
@@ -79,7 +79,13 @@ def read_yaml(path: Path) -> Source:
     return Source(str(path), value, builder.lines, tuple(builder.faults))
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """
+    Read a file of declarations as text.
+
+    Raises:
+        DeclarationError: It cannot be read, is too large, or is not UTF-8.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:

@@ -14,7 +14,11 @@ def test_check_passes_what_is_right(run: Run) -> None:
     """The examples have no faults."""
     result = run("check", ROOT / "configs")
     assert (result.exit_code, "2 experiments, 10 products, no faults" in result.output) == (0, True)
-    assert json.loads(run("check", ROOT / "configs", "--format", "json").output) == {"passed": True, "faults": []}
+    assert json.loads(run("check", ROOT / "configs", "--format", "json").output) == {
+        "passed": True,
+        "faults": [],
+        "warnings": [],
+    }
 
 
 def test_check_answers_no_with_every_fault(run: Run, write_configs: WriteConfigs) -> None:
