@@ -71,6 +71,8 @@ class Report:
         simulated: Whether made-up shoppers took part.
         primary: The metric that decides; None for a file.
         verdict, guardrails: None and empty for a file.
+        orders: What became of the store's orders: `counted`, `elsewhere` (of units that are not in the experiment, or outside
+            their window), `without_unit`, `unverified`, `excluded: REASON`; None for a file.
         earlier_exposures: Exposures of epochs that were not read, since their arms meant something else.
     """
 
@@ -89,6 +91,7 @@ class Report:
     guardrails: Mapping[str, Mapping[str, Any]] | None = None
     verdict: Verdict | None = None
     earlier_exposures: int = 0
+    orders: Mapping[str, int] | None = None
 
     @property
     def trusted(self) -> bool:
@@ -114,6 +117,8 @@ class Report:
             ],
             "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
         }
+        if self.orders is not None:
+            shown["orders"] = dict(self.orders)
         if self.verdict is not None:
             shown["guardrails"] = {name: dict(one) for name, one in (self.guardrails or {}).items()}
             shown["verdict"] = self.verdict.to_dict()
@@ -159,6 +164,7 @@ def report(
         repeated = source.repeated(key, since, now_ms)
         earlier = source.earlier(key, since, now_ms)
         simulated = source.is_simulated(key)
+        fates = source.order_counts(declared["unit"], now_ms)
     weights = {variant: float(one["weight"]) for variant, one in arms_declared.items()}
     units = {variant: arm.units for variant, arm in arms.items()}
     checks = [sample_ratio(units, weights, strays), multiple_exposure(repeated, sum(units.values()))]
@@ -182,7 +188,13 @@ def report(
         guardrails=guardrails,
         verdict=verdict,
         earlier_exposures=earlier,
+        orders={"counted": sum(arm.orders for arm in arms.values()), **_fates(fates, arms)},
     )
+
+
+def _fates(fates: Mapping[str, int], arms: Mapping[str, Arm]) -> dict[str, int]:
+    counted = sum(arm.orders for arm in arms.values())
+    return {"elsewhere": fates.get("known", 0) - counted, **{name: n for name, n in fates.items() if name != "known"}}
 
 
 def _metrics(experiment: Experiment, arms: Mapping[str, Arm], weights: Mapping[str, float]) -> dict[str, MetricResult]:

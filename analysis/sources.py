@@ -125,6 +125,20 @@ class Source:
             for row in self._rows(orders.filter(orders.currency != self._currency).select("currency").distinct())
         ]
 
+    def order_counts(self, unit: str, as_of_ms: int) -> dict[str, int]:
+        """Give the orders by what becomes of them: `known`, `without_unit`, `unverified`, and `excluded: REASON`."""
+        table = self._table("orders")
+        placed = table.filter(table.ordered_at_ms <= as_of_ms)
+        fate = ibis.cases(
+            (placed.excluded.notnull(), ibis.literal("excluded: ") + placed.excluded.fill_null("")),
+            (placed.verified != 1, "unverified"),
+            (placed[_ORDER_COLUMN[unit]].isnull(), "without_unit"),
+            else_="known",
+        )
+        return {
+            row["fate"]: int(row["n"]) for row in self._rows(placed.group_by(fate=fate).aggregate(n=placed.count()))
+        }
+
     def traffic(self, as_of_ms: int) -> dict[str, tuple[int, int, int]]:
         """Give every experiment's exposures: how many, and the times of the first and the last."""
         table = self._table("exposures")
@@ -201,7 +215,9 @@ class Source:
             exposures.select("unit_id", "variant", "exposed_at_ms"), priced.buyer_id == exposures.unit_id
         )
         inside = joined.filter(
-            joined.ordered_at_ms >= joined.exposed_at_ms, joined.ordered_at_ms < joined.exposed_at_ms + window_ms
+            # Orders often come in whole seconds: one of the exposure's own second is not one before it.
+            joined.ordered_at_ms >= joined.exposed_at_ms - joined.exposed_at_ms % 1000,
+            joined.ordered_at_ms < joined.exposed_at_ms + window_ms,
         )
         return inside.group_by("variant", "unit_id").aggregate(
             orders=inside.count(), net=inside.net.sum(), margin=inside.margin.sum(), costed=inside.margin.count()

@@ -2,7 +2,7 @@
 
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -30,8 +30,15 @@ _DECISIONS = {
 def print_report(report: Report, console: Console) -> None:
     """Print a report."""
     _print_head(report, console)
+    if report.orders is not None and not any(row.units for row in report.variants):
+        _print_wrapped(
+            console, "No exposures of this experiment in the store yet: there is nothing to report.", indent=""
+        )
+        return
     for check in report.checks:
         _print_check(check, console)
+    if report.orders is not None:
+        _print_wrapped(console, _orders(report.orders), indent="  ")
     order = [
         *([report.primary] if report.primary else []),
         *(name for name in report.metrics if name != report.primary),
@@ -44,7 +51,7 @@ def print_report(report: Report, console: Console) -> None:
             console.print(f"  cannot be had: {metric.reason}")
             continue
         console.print(_metric_table(metric, report))
-        for note in _notes(metric):
+        for note in _notes(metric, with_anytime=report.verdict is not None):
             _print_wrapped(console, note, indent="  ", style="dim")
     if report.verdict:
         _print_verdict(report, console)
@@ -105,7 +112,7 @@ def _print_head(report: Report, console: Console) -> None:
     console.print(" · ".join([*parts, f"{_level(report)} confidence"]), style="dim")
     if report.earlier_exposures:
         sentence = (
-            f"{report.earlier_exposures:,} exposures of earlier epochs are not read: their arms meant something else."
+            f"{report.earlier_exposures:,} exposures are not read: weights, offers, unit or trigger have changed since."
         )
         _print_wrapped(console, sentence, indent="")
     if report.simulated:
@@ -128,6 +135,17 @@ def _print_verdict(report: Report, console: Console) -> None:
     console.print(Text("Verdict: ").append(word + (f" {verdict.variant}" if verdict.variant else ""), style=style))
     for reason in verdict.reasons:
         _print_wrapped(console, reason, indent="  ")
+
+
+def _orders(orders: Mapping[str, int]) -> str:
+    """Say what became of every order of the store."""
+    said = {
+        "elsewhere": "of others or outside their window",
+        "without_unit": "without a visitor",
+        "unverified": "unverified",
+    }
+    parts = [f"{n:,} {said.get(name, name)}" for name, n in orders.items() if name != "counted" and n]
+    return f"{orders['counted']:,} orders counted{'; not counted: ' + ', '.join(parts) if parts else ''}."
 
 
 def _legend(report: Report) -> str:
@@ -157,7 +175,9 @@ def _metric_table(metric: MetricResult, report: Report) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("  variant", overflow="fold", max_width=30, min_width=13)
     lift_header = f"lift over {control}"
-    headers = {"units": 7, "value": 9, lift_header[:18]: 14, f"{_level(report)} interval": 17, "p": 6, "on any day": 17}
+    headers = {"units": 7, "value": 9, lift_header[:18]: 14, f"{_level(report)} interval": 17, "p": 6}
+    if report.verdict:
+        headers["on any day"] = 17
     for header, width in headers.items():
         table.add_column(header, justify="right", no_wrap=True, min_width=width)
     for key, arm in metric.moments.items():
@@ -165,9 +185,10 @@ def _metric_table(metric: MetricResult, report: Report) -> Table:
         cells = [f"  {key}", f"{arm.n:,}", "–" if arm.value is None else value(arm.value)]
         lift = metric.lifts.get(key)
         told = _lift_cells(lift) if lift else ["control" if key == control else "weight 0", "", "", ""]
+        told = told[: len(headers) - 2]
         certain = lift is not None and (lift.simultaneous.p_value or 1) < 1 - report.confidence
-        styles = ["", "", "", "bold" if certain else "", "", "", ""]
-        table.add_row(*(Text(cell, style=style) for cell, style in zip(cells + told, styles, strict=True)))
+        lifted, *others = told
+        table.add_row(*map(Text, cells), Text(lifted, style="bold" if certain else ""), *map(Text, others))
     return table
 
 
@@ -215,11 +236,11 @@ def _formatter(metric: MetricResult, report: Report) -> Callable[[float], str]:
     return lambda number: f"{number:,.4f}" if abs(number) < 10_000 else f"{number:,.0f}"
 
 
-def _notes(metric: MetricResult) -> list[str]:
+def _notes(metric: MetricResult, *, with_anytime: bool) -> list[str]:
     """Say once why cells are empty."""
     reasons: dict[str, list[str]] = {}
     for key, lift in metric.lifts.items():
-        for part, label in ((lift.simultaneous, "interval"), (lift.anytime, "on any day")):
+        for part, label in ((lift.simultaneous, "interval"), (lift.anytime, "on any day"))[: 1 + with_anytime]:
             reason = part.relative.reason or part.reason
             if reason:
                 reasons.setdefault(f"{label}: {reason}", []).append(key)

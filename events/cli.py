@@ -62,9 +62,8 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url:
         click.echo(f"{file}:{line}: {reason}", err=True)
     if any(imported.ignored):
         click.echo(f"Columns not used: {', '.join(filter(None, imported.ignored))}.", err=True)
-    click.echo(
-        f"{imported.accepted:,} {kind} imported, {imported.duplicates:,} there already, {imported.rejected_count:,} bad rows."
-    )
+    rows = f"{imported.accepted:,} rows of {kind} imported, {imported.duplicates:,} there already"
+    click.echo(f"{rows}, {imported.rejected_count:,} bad.")
 
 
 commands = [import_]

@@ -76,8 +76,12 @@ def import_csv(
         BadRows: A row is bad; nothing was imported.
         RequestError: The file cannot be read as CSV with the columns that are needed; nothing was imported.
     """
+    if not path.exists():
+        raise RequestError(f"{path}: found no such file; wanted a CSV file")
     if not path.is_file():
         raise RequestError(f"{path}: found no file that can be read twice; wanted a CSV file")
+    if not path.stat().st_size:
+        raise RequestError(f"{path}: found an empty file; wanted a header and rows")
     read = _row_reader(kind, configs)
     checked = Imported(ignored=_ignored_columns(path, kind))
     for _ in _records(
@@ -187,6 +191,8 @@ def _ignored_columns(path: Path, kind: str) -> list[str]:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise RequestError(f"{path}:1: found the columns {', '.join(map(repr, twice))} twice; wanted each once")
+    if missing and len(header) == 1 and ";" in header[0]:
+        raise RequestError(f"{path}:1: found columns parted by semicolons; wanted commas")
     if missing:
         raise RequestError(
             f"{path}:1: found the columns {', '.join(header) or 'none'}; wanted {', '.join(missing)} too"

@@ -144,14 +144,27 @@ AnyRecord = Exposure | Interaction | Order
 KINDS: Mapping[str, type[AnyRecord]] = {"exposures": Exposure, "interactions": Interaction, "orders": Order}
 
 _MONEY = {"gross", "discount", "shipping", "tax", "refunded", "cost", "value"}
+_GROSS = "gross: found nothing; wanted an amount such as 19.99, or lines that have one each"
 _TIMES = {"exposed_at", "occurred_at", "ordered_at", "updated_at"}
 
 
 class Reader:
-    """Reads what others send into records; amounts without a currency, and times without an offset, are the shop's."""
+    """
+    Reads what others send into records.
 
-    def __init__(self, currency: str, time_zone: str, clock_ms: Callable[[], int] = now_ms) -> None:
+    Amounts without a currency, and times without an offset, are the shop's; a line without a cost has that of its product, from
+    `costs_minor`, where it is known.
+    """
+
+    def __init__(
+        self,
+        currency: str,
+        time_zone: str,
+        clock_ms: Callable[[], int] = now_ms,
+        costs_minor: Mapping[str, int] | None = None,
+    ) -> None:
         self._currency = currency
+        self._costs_minor = costs_minor or {}
         self._zone = ZoneInfo(time_zone)
         self._clock_ms = clock_ms
 
@@ -189,9 +202,13 @@ class Reader:
         if not isinstance(line, dict):
             raise RequestError(f"lines.{number}: found {describe(line)}; wanted an object")
         try:
-            return parse(OrderLine, {"line_id": str(number), **self.spelled_out(line)})
+            read = parse(OrderLine, {"line_id": str(number), **self.spelled_out(line)})
         except RequestError as error:
             raise RequestError(f"lines.{number}: {error}") from None
+        known = self._costs_minor.get(read.product_id)
+        if read.cost_minor is not None or known is None:
+            return read
+        return read.model_copy(update={"cost_minor": known * read.quantity})
 
     def spelled_out(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -237,7 +254,8 @@ def parse(model: type[Model], fields: Mapping[str, Any]) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise RequestError("; ".join(sentence(details) for details in error.errors(include_url=False)[:10])) from None
+        told = "; ".join(sentence(details) for details in error.errors(include_url=False)[:10])
+        raise RequestError(told.replace("gross_minor: found nothing; wanted a value here", _GROSS)) from None
 
 
 def to_ms(value: object, zone: ZoneInfo) -> int:

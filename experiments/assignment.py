@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from experiments.audience import Context, first_failing, holds
-from experiments.declaration import Experiment, Offer
+from experiments.declaration import Condition, Experiment, Offer
 from experiments.errors import RequestError
 from experiments.refusals import describe
 
@@ -159,6 +159,14 @@ def _outside(experiment: Experiment, reason: Reason) -> Assignment:
     return Assignment(None, control.placement, control.offer, reason)
 
 
+def _conditions(condition: Condition) -> str:
+    parts = condition.model_dump(by_alias=True, exclude_none=True)
+    said = {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in parts.items()
+    }
+    return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items())
+
+
 def explain(
     experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, holdout: float = 0.0
 ) -> tuple[list[Step], Assignment]:
@@ -174,8 +182,8 @@ def explain(
     held = draw(f"holdout:{unit_id}")
     steps.append(Step("holdout", held >= holdout, f"draw {held:.6f}, held out below {holdout:.6f}"))
     for attribute, condition in experiment.audience.items():
-        wanted = condition.model_dump(by_alias=True, exclude_none=True)
-        detail = f"{context.get(attribute)!r}, wanted {wanted}"
+        given = "not given" if context.get(attribute) is None else describe(context[attribute])
+        detail = f"{given}, wanted {_conditions(condition)}"
         steps.append(Step(f"audience.{attribute}", holds(condition, attribute, context), detail))
     if experiment.layer:
         layer = experiment.layer

@@ -43,15 +43,15 @@ def explain(key: str, visitor: str, context: str, configs: str, format_: str) ->
         return
     width = max(len(step.name) for step in steps)
     for step in steps:
-        mark = _mark(step)
+        mark = _mark(step, outcome.exposable)
         click.echo(f"  {mark} {step.name:<{width}}  {step.detail}")
     served = outcome.variant or "not in the experiment"
     click.echo(f"{visitor} -> {served} (placement {outcome.placement}, reason {outcome.reason})")
 
 
-def _mark(step: Step) -> str:
+def _mark(step: Step, exposable: bool) -> str:
     if step.name.startswith("variant."):
-        return ">" if step.passed else " "
+        return ">" if step.passed and exposable else " "
     return "✓" if step.passed else "✗"
 
 

@@ -62,6 +62,9 @@ def _condition(value: object) -> object:
 AnyScalar = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
+_OF_PRODUCTS = ("cross_sell", "upsell", "bundle", "build_your_own", "gift")
+
+
 class Condition(Declared):
     """What one attribute of the visitor's context must be; all that is given must hold."""
 
@@ -129,6 +132,17 @@ class Variant(Declared):
     placement: Placement
     offer: Offer | None = None
 
+    def contradictions(self, path: KeyPath) -> Iterator[Contradiction]:
+        """Give what is wrong between the fields of the variant at a path."""
+        if self.placement == "none" and self.offer:
+            yield (*path, "offer"), "an offer with `placement: none`", "a placement, or no offer"
+        if self.placement != "none" and not self.offer:
+            yield path, f"`placement: {self.placement}` with nothing to show there", "an offer"
+        if self.offer and self.offer.kind in _OF_PRODUCTS and not self.offer.products:
+            yield (*path, "offer"), f"a {self.offer.kind} without products", "`products`: ids, or `complements`"
+        if self.offer and self.offer.kind == "discount" and not self.offer.discount:
+            yield (*path, "offer"), "a discount without an amount", "`discount`, such as 10% or 5.00"
+
 
 class Metrics(Declared):
     """What decides, what explains, and what must not get worse by more than a margin."""
@@ -195,11 +209,7 @@ class Experiment(Declared):
                     "some that exclude one another no more",
                 )
         for key, variant in self.variants.items():
-            path: KeyPath = ("variants", key)
-            if variant.placement == "none" and variant.offer:
-                yield (*path, "offer"), "an offer with `placement: none`", "a placement, or no offer"
-            if variant.placement != "none" and not variant.offer:
-                yield path, f"`placement: {variant.placement}` with nothing to show there", "an offer"
+            yield from variant.contradictions(("variants", key))
         yield from self._unknown_metrics()
 
     def _unknown_metrics(self) -> Iterator[Contradiction]:

@@ -1,5 +1,6 @@
 """From a folder of YAML files to validated declarations, or to every fault in them at once."""
 
+import copy
 import difflib
 import os
 import types
@@ -16,7 +17,7 @@ from pydantic_core import ErrorDetails
 from experiments.catalog_csv import read_catalog_csv
 from experiments.declaration import Catalog, Contradiction, Declared, Experiment, Product, Shop
 from experiments.errors import DeclarationError, Fault, RequestError
-from experiments.money import exponent
+from experiments.money import exponent, to_minor
 from experiments.refusals import describe, found, wanted
 from experiments.yaml_source import KeyPath, Source, Value, read_yaml
 
@@ -39,6 +40,11 @@ class Configs:
     products: Mapping[str, Product]
     experiments: Mapping[str, Experiment]
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False)
+
+    def costs_minor(self) -> dict[str, int]:
+        """Give the cost of goods of every product that has one, in minor units."""
+        known = {key: product.cost for key, product in self.products.items() if product.cost is not None}
+        return {key: to_minor(cost, self.shop.currency) for key, cost in known.items()}
 
     def experiment(self, key: str) -> Experiment:
         """
@@ -162,13 +168,36 @@ def validate(source: Source, model: type[Model]) -> Model:
     try:
         declared = model.model_validate(source.value)
     except ValidationError as error:
-        faults = [*source.faults, *_schema_faults(source, model, error)]
+        found_there = list(_schema_faults(source, model, error))
+        faults = [*source.faults, *found_there, *_faults_of_the_rest(source, model, error)]
         raise DeclarationError(sorted(faults, key=lambda fault: fault.line)) from None
-    contradictions: Iterator[Contradiction] = getattr(declared, "contradictions", lambda: iter(()))()
-    faults = [Fault(source.file, source.line(path), _dotted(path), *rest) for path, *rest in contradictions]
-    if faults or source.faults:
-        raise DeclarationError(sorted([*source.faults, *faults], key=lambda fault: fault.line))
+    faults = [*source.faults, *_contradictions(source, declared)]
+    if faults:
+        raise DeclarationError(sorted(faults, key=lambda fault: fault.line))
     return declared
+
+
+def _contradictions(source: Source, declared: Declared) -> Iterator[Fault]:
+    told: Iterator[Contradiction] = getattr(declared, "contradictions", lambda: iter(()))()
+    return (Fault(source.file, source.line(path), _dotted(path), *rest) for path, *rest in told)
+
+
+def _faults_of_the_rest(source: Source, model: type[Declared], error: ValidationError) -> list[Fault]:
+    """Give the contradictions of a faulty declaration, as far as they can be told without its faulty parts."""
+    rest = copy.deepcopy(source.value)
+    for details in error.errors(include_url=False):
+        path = _path_in_file(source.value, details["loc"])
+        holder: Any = rest
+        for part in path[:-1]:
+            holder = holder.get(part, {}) if isinstance(holder, dict) else holder[part]
+        if path and isinstance(holder, dict):
+            holder.pop(path[-1], None)
+    try:
+        return list(
+            _contradictions(source, model.model_validate({"title": "", **rest} if isinstance(rest, dict) else rest))
+        )
+    except ValidationError:
+        return []
 
 
 def _schema_faults(source: Source, model: type[Model], error: ValidationError) -> Iterator[Fault]:
@@ -199,7 +228,7 @@ def _wanted(model: type[BaseModel], details: ErrorDetails) -> str:
     if details["type"] != "extra_forbidden":
         return wanted(details)
     known = known_keys(model, details["loc"][:-1])
-    near = difflib.get_close_matches(str(details["loc"][-1]), known, n=1)
+    near = difflib.get_close_matches(str(details["loc"][-1]), known, n=1, cutoff=0.7)
     return f"`{near[0]}`, if that is what was meant" if near else f"one of {', '.join(known)}"
 
 

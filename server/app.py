@@ -101,7 +101,7 @@ def _authorise(sent: Request, keyring: Keyring) -> KeyKind:
         Problem: 401 without a key of ours; a secret key in the address is not taken, since addresses are logged.
     """
     scheme, _, bearer = sent.headers.get("Authorization", "").partition(" ")
-    key = (bearer.strip() if scheme.lower() == "bearer" else "") or sent.headers.get("X-API-Key", "")
+    key = (bearer.strip() if scheme.lower() == "bearer" else scheme) or sent.headers.get("X-API-Key", "")
     if not key:
         key = sent.args.get("key", "")
         if key.startswith("sk_"):
@@ -135,6 +135,11 @@ def _problem(problem: Problem) -> Response:
 def _http_problem(error: HTTPException) -> Response:
     """Answer what Flask itself refuses: unknown addresses, methods, bodies that are too long."""
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    if error.code in (404, 405):
+        wanted = "POST /v1/assignments, POST /v1/events or GET /healthz"
+        return _problem(
+            Problem(error.code, f"found {request.method} {request.path[:100]}; wanted {wanted}", headers=headers)
+        )
     detail = f"body: found more than {MAX_BODY_BYTES:,} bytes; wanted fewer" if error.code == 413 else error.description
     return _problem(Problem(error.code or 500, detail or error.name, headers=headers))
 

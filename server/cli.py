@@ -31,11 +31,15 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
     from granian.log import LogLevels
     from granian.server import Server
 
-    from events.store import open_store
     from experiments.loading import load
 
     load(configs)  # wrong declarations and an unusable store are said here, once, and not by every worker
-    open_store(store_url).close()
+    with _opened(store_url) as store:
+        if not store.keys():
+            click.echo(
+                f"There are no keys yet, so every request will be refused: `crosslift keys --store {store_url}`",
+                err=True,
+            )
     address, port = _bindable(host, port)
     os.environ["CROSSLIFT_CONFIGS"] = os.path.abspath(configs)
     os.environ["CROSSLIFT_STORE"] = store_url
@@ -124,7 +128,7 @@ def create(store_url: str, format_: str) -> None:
 @click.argument("hint")
 @_store_option
 def revoke(hint: str, store_url: str) -> None:
-    """Revoke the key that begins with HINT, as `crosslift keys` lists it."""
+    """Revoke the key that `crosslift keys` lists as HINT."""
     from events.clock import now_ms
 
     with _opened(store_url) as store:

@@ -28,7 +28,9 @@ class Collector:
         self._store = store
         self._signer = signer
         self._clock_ms = clock_ms
-        self._reader = Reader(live.configs.shop.currency, live.configs.shop.time_zone, clock_ms)
+        self._reader = Reader(
+            live.configs.shop.currency, live.configs.shop.time_zone, clock_ms, live.configs.costs_minor()
+        )
 
     def answer(self, body: EventsBody, kind: KeyKind) -> dict[str, Any]:
         """

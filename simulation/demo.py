@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -152,12 +153,17 @@ def _print_next(console: Console, configs_dir: str, store: str, key: str) -> Non
     console.print(f"  declarations  {configs_dir}/experiments/*.yaml")
     console.print(f"  the truth     {configs_dir}/simulation.yaml")
     console.print(f"  events        {store.removeprefix('sqlite:///')} (SQLite)")
+    folder = Path(sys.executable).parent
+    if shutil.which("crosslift") is None and (folder / "crosslift").exists():
+        console.print("Put the command on your path:")
+        console.print(f'  export PATH="{folder}:$PATH"', style="cyan", soft_wrap=True)
     console.print("Go on with:")
     for line in (
         f"crosslift report {key} --store {store} --format json",
         f'crosslift explain {key} anna --context \'{{"category": "kettles"}}\'',
+        "crosslift new",
         f"crosslift check {configs_dir}",
-        "crosslift keys",
-        "crosslift serve",
+        f"crosslift keys create --store {store}",
+        f"crosslift serve --store {store}",
     ):
         console.print(f"  {line}", style="cyan", soft_wrap=True)

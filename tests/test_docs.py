@@ -54,8 +54,7 @@ def test_the_readme_shows_true_output(serve: Serve, run: Run, store_url: str, tm
     assert len(commands) == 3
     for command, output in commands:
         line = command.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
-        if line.startswith("crosslift report"):
-            line += f" --store {store_url}"
+        line = line.replace("sqlite:///demo/crosslift.db", store_url)
         if line.startswith("crosslift "):
             line = f"{shlex.quote(sys.executable)} -m {line}"
         done = subprocess.run(

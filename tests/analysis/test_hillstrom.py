@@ -67,8 +67,8 @@ def test_the_whole_line_gives_the_same(
             if row["conversion"] == "1":
                 orders.write(f"o{number},c{number},2026-05-03T00:00:00Z,{row['spend']}\n")
     common = ("--configs", configs, "--store", store_url)
-    assert "64,000 exposures imported" in run("import", "exposures", tmp_path / "e.csv", *common).output
-    assert "578 orders imported" in run("import", "orders", tmp_path / "o.csv", *common).output
+    assert "64,000 rows of exposures imported" in run("import", "exposures", tmp_path / "e.csv", *common).output
+    assert "578 rows of orders imported" in run("import", "orders", tmp_path / "o.csv", *common).output
     found = json.loads(run("report", "mail", *common, "--format", "json", "--as-of", "2026-06-01").output)
     names = {"conversion": "conversion", "average_order_value": "spend/conversion", "revenue_per_visitor": "spend"}
     for ours, theirs in names.items():

@@ -68,7 +68,7 @@ def test_lines_say_what_the_order_does_not() -> None:
     [
         ({"gross": 19.99}, "gross: found `19.99`; wanted an amount as decimal text"),
         ({"gross": "1,99"}, "gross: found `1,99`; wanted an amount"),
-        ({"gross": None}, "gross_minor: found nothing; wanted a value"),
+        ({"gross": None}, "gross: found nothing; wanted an amount such as 19.99, or lines"),
         ({"gross_minor": 5}, "gross_minor: found it in two spellings; wanted one"),
         ({"gross": None, "gross_minor": True}, "gross_minor: found `true`; wanted a whole number"),
         ({"gross": None, "gross_minor": "10.00"}, "gross_minor: found `10.00`; wanted a whole number"),
@@ -92,7 +92,7 @@ def test_lines_say_what_the_order_does_not() -> None:
         ({"units": -1}, "units: found `-1`; wanted a number of at least 0"),
         ({"gross": "9999999999999999"}, "wanted an amount"),
         ({"lines": [{"quantity": "many", "gross": "1"}]}, "lines.1: quantity: found `many`; wanted a whole number"),
-        ({"lines": [{}]}, "lines.1: gross_minor: found nothing"),
+        ({"lines": [{}]}, "lines.1: gross: found nothing"),
         ({"lines": [{"gross": "1"}, {"gross": "1", "line_id": "1"}]}, "lines: found a line_id twice"),
         ({"lines": "none"}, "lines: found `none`; wanted a list"),
         ({"lines": ["none"]}, "lines.1: found `none`; wanted an object"),
