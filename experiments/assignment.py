@@ -24,7 +24,18 @@ from experiments.errors import RequestError
 from experiments.refusals import describe
 
 Reason = Literal[
-    "assigned", "draft", "holdout", "paused", "ended", "audience", "layer", "traffic", "no_unit", "unknown", "fault"
+    "assigned",
+    "draft",
+    "holdout",
+    "preview",
+    "paused",
+    "ended",
+    "audience",
+    "layer",
+    "traffic",
+    "no_unit",
+    "unknown",
+    "fault",
 ]
 
 MAX_UNIT_ID = 256

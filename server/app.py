@@ -14,10 +14,13 @@ from werkzeug.exceptions import HTTPException
 from events.clock import now_ms
 from events.store import Store, open_store
 from experiments.errors import StoreError
-from experiments.loading import Configs, load
-from server.assignments import Assignments, mint_visitor_id, open_epochs
+from experiments.loading import Configs
+from server.assignments import Assignments, mint_visitor_id
 from server.collect import Collector
+from server.counts import Counts
+from server.explain import explain_request
 from server.keys import KeyKind, Keyring
+from server.live import Declarations
 from server.problems import Problem
 from server.requests import MAX_BODY_BYTES, AssignmentsBody, EventsBody, read_body
 from server.tokens import Signer
@@ -32,6 +35,8 @@ def create_app(
     configs: str | Path | Configs = "configs",
     store: str | Store = "sqlite:///crosslift.db",
     clock_ms: Callable[[], int] = now_ms,
+    *,
+    watch: bool = False,
 ) -> Flask:
     """
     Build the public app.
@@ -40,18 +45,21 @@ def create_app(
         configs: Folder of the declarations, or the declarations.
         store: URL of the store, or the store.
         clock_ms: The time, in milliseconds UTC.
+        watch: Take changed declarations within a second.
 
     Raises:
         DeclarationError: A declaration is wrong; nothing is served.
         StoreError: The store cannot be opened.
     """
-    loaded = configs if isinstance(configs, Configs) else load(configs)
     opened = open_store(store) if isinstance(store, str) else store
     signer = Signer(opened.secret("signing", os.urandom(32).hex()))
-    live = open_epochs(loaded, opened, clock_ms())
+    declarations = Declarations(configs, opened, clock_ms)
+    if watch:
+        declarations.watch()
     keyring = Keyring(opened)
-    assignments = Assignments(live, opened, signer, clock_ms)
-    collector = Collector(live, opened, signer, clock_ms)
+    assignments = Assignments(declarations, opened, signer, clock_ms)
+    collector = Collector(declarations, opened, signer, clock_ms)
+    counts = Counts(declarations)
 
     app = Flask("crosslift", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -67,7 +75,9 @@ def create_app(
         body = read_body(AssignmentsBody, request.get_data())
         known = body.visitor_id or _cookie_visitor(request)
         visitor_id = known or mint_visitor_id(clock_ms())
-        response = _json(assignments.answer(body, visitor_id))
+        answer = assignments.answer(body, visitor_id)
+        counts.assigned(answer)
+        response = _json(answer)
         if known is None:
             response.set_cookie(
                 COOKIE, visitor_id, max_age=COOKIE_S, secure=True, samesite="Lax", httponly=True, path="/"
@@ -78,19 +88,41 @@ def create_app(
     def post_events() -> Response:
         """{events: [...]} -> 202 {accepted, duplicates, rejected}; orders only with a secret key."""
         kind = _authorise(request, keyring)
-        return _json(collector.answer(read_body(EventsBody, request.get_data()), kind), 202)
+        answer = collector.answer(read_body(EventsBody, request.get_data()), kind)
+        counts.collected(answer)
+        return _json(answer, 202)
+
+    @app.get("/v1/explain")
+    def get_explain() -> Response:
+        """?experiment=KEY&visitor_id=ID&context=JSON -> each step of the assignment, and its outcome; secret key."""
+        if _authorise(request, keyring) != "secret":
+            raise Problem(403, "key: found a publishable key; wanted a secret one (sk_)")
+        return _json(explain_request(declarations.live, request.args))
 
     @app.get("/healthz")
     def get_healthz() -> Response:
         """200 while the process answers; no key."""
         return _json({"status": "ok"})
 
+    @app.get("/readyz")
+    def get_readyz() -> Response:
+        """200 while requests can be served, with the reason why changed declarations are not; 503 without a store; no key."""
+        opened.keys()
+        shown = {"status": "ready", "experiments": len(declarations.live.configs.experiments)}
+        return _json(shown if declarations.error is None else shown | {"reload_error": declarations.error})
+
+    @app.get("/metrics")
+    def get_metrics() -> Response:
+        """Give counters for Prometheus, of all workers; no key."""
+        return Response(counts.exposition(), mimetype="text/plain", headers={"Cache-Control": "no-store"})
+
+    app.extensions["crosslift"] = declarations
     return app
 
 
 def app_from_environment() -> Flask:
     """Build the app of a worker process, from CROSSLIFT_CONFIGS and CROSSLIFT_STORE."""
-    return create_app(os.environ["CROSSLIFT_CONFIGS"], os.environ["CROSSLIFT_STORE"])
+    return create_app(os.environ["CROSSLIFT_CONFIGS"], os.environ["CROSSLIFT_STORE"], watch=True)
 
 
 def _authorise(sent: Request, keyring: Keyring) -> KeyKind:
@@ -136,7 +168,7 @@ def _http_problem(error: HTTPException) -> Response:
     """Answer what Flask itself refuses: unknown addresses, methods, bodies that are too long."""
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
     if error.code in (404, 405):
-        wanted = "POST /v1/assignments, POST /v1/events or GET /healthz"
+        wanted = "an address and method of docs/http.md"
         return _problem(
             Problem(error.code, f"found {request.method} {request.path[:100]}; wanted {wanted}", headers=headers)
         )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from events.clock import now_ms
-from events.records import Exposure
+from events.records import Exposure, parse
 from events.store import Store
 from experiments.assignment import Assignment, assign, serve, unit_of
-from experiments.declaration import declared_dict
 from experiments.errors import RequestError
-from experiments.loading import Configs
 from experiments.offers import resolve
+from server.live import Declarations, Live
+from server.problems import Problem
 from server.requests import AssignmentsBody
 from server.tokens import Claim, Signer
 
@@ -23,24 +23,6 @@ log = logging.getLogger("crosslift")
 def mint_visitor_id(at_ms: int) -> str:
     """Make a visitor id that sorts by time, so that stores append instead of scattering: 48 bits of time, 80 at random."""
     return f"{at_ms:012x}{secrets.token_hex(10)}"
-
-
-@dataclass(frozen=True)
-class Live:
-    """The declarations that are served now, and the epoch of each."""
-
-    configs: Configs
-    epochs: Mapping[str, int]
-
-
-def open_epochs(configs: Configs, store: Store, at_ms: int) -> Live:
-    """Open the epochs of all running experiments; a paused or ended one keeps its last."""
-    epochs = {
-        key: store.open_epoch(key, declared_dict(one), at_ms)
-        for key, one in configs.experiments.items()
-        if one.status == "running"
-    }
-    return Live(configs, epochs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +36,10 @@ class Given:
 class Assignments:
     """Answers `POST /v1/assignments`."""
 
-    def __init__(self, live: Live, store: Store, signer: Signer, clock_ms: Callable[[], int] = now_ms) -> None:
-        self.live = live
+    def __init__(
+        self, declarations: Declarations, store: Store, signer: Signer, clock_ms: Callable[[], int] = now_ms
+    ) -> None:
+        self._declarations = declarations
         self._store = store
         self._signer = signer
         self._clock_ms = clock_ms
@@ -65,70 +49,83 @@ class Assignments:
         Give every experiment's assignment for a visitor, or those that the body names.
 
         With `expose`, the exposures are durable before the answer is given; where they cannot be written, the control is
-        served, and nothing is exposed.
+        served, and nothing is exposed. A `preview` token shows its variant, and exposes nobody to it.
+
+        Raises:
+            Problem: 400 for a preview token that is not ours or has expired.
         """
-        configs = self.live.configs
+        live = self._declarations.live
         keys = body.experiments
         if keys is None:
-            keys = [key for key, one in configs.experiments.items() if one.status != "draft"]
-        given = {key: self._assign(key, visitor_id, body.context) for key in keys}
+            keys = [key for key, one in live.configs.experiments.items() if one.status != "draft"]
+        given = {key: _assign(live, key, visitor_id, body.context) for key in keys}
+        if body.preview is not None:
+            given |= self._previewed(live, body.preview)
         if body.expose:
-            self._expose(given, body.context)
-        shown = {key: self._shown(key, one, body.context) for key, one in given.items()}
+            self._expose(live, given, body.context)
+        shown = {key: self._shown(live, key, one, body.context) for key, one in given.items()}
         return {"visitor_id": visitor_id, "assignments": shown}
 
-    def _assign(self, key: str, visitor_id: str, context: Mapping[str, Any]) -> Given:
-        experiment = self.live.configs.experiments.get(key)
-        if experiment is None:
-            return Given(Assignment(None, "none", None, "unknown"))
+    def _previewed(self, live: Live, token: str) -> dict[str, Given]:
         try:
-            unit_id = unit_of(experiment, visitor_id, context)
-        except RequestError:
-            return Given(Assignment(None, "none", None, "no_unit"))
-        try:
-            return Given(assign(experiment, unit_id, context, holdout=self.live.configs.shop.holdout), unit_id)
-        except Exception:  # whatever it is, the shop goes on with the control
-            log.exception("assigning %s failed; the control is served", key)
-            return Given(serve(experiment, experiment.control, "fault"))
+            key, variant = self._signer.verify_preview(token, self._clock_ms() // 1000)
+        except RequestError as error:
+            raise Problem(400, str(error)) from None
+        experiment = live.configs.experiments.get(key)
+        if experiment is None or variant not in experiment.variants:
+            raise Problem(400, f"preview: found {key}, variant {variant}, which is not declared; wanted one that is")
+        return {key: Given(serve(experiment, variant, "preview"))}
 
-    def _expose(self, given: dict[str, Given], context: Mapping[str, Any]) -> None:
+    def _expose(self, live: Live, given: dict[str, Given], context: Mapping[str, Any]) -> None:
         at_ms, attributes = self._clock_ms(), plain(context)
-        exposed = {key: self._claim(key, one) for key, one in given.items() if one.assignment.exposable}
+        exposed = {key: _claim(live, key, one) for key, one in given.items() if one.assignment.exposable}
         try:
-            self._store.write(
-                [
-                    Exposure(
-                        experiment=key,
-                        unit_id=claim.unit_id,
-                        variant=claim.variant,
-                        epoch=claim.epoch,
-                        exposed_at_ms=at_ms,
-                        attributes=attributes,
-                    )
-                    for key, claim in exposed.items()
-                ]
-            )
-        except Exception:  # as above
+            self._store.write([exposure_of(claim, at_ms, attributes) for claim in exposed.values()])
+        except Exception:  # whatever it is, the shop goes on with the control
             log.exception("exposures cannot be written; the control is served")
             for key in exposed:
-                experiment = self.live.configs.experiments[key]
+                experiment = live.configs.experiments[key]
                 given[key] = Given(serve(experiment, experiment.control, "fault"))
 
-    def _claim(self, key: str, one: Given) -> Claim:
-        variant = one.assignment.variant
-        assert variant is not None  # noqa: S101  who is exposable has one
-        return Claim(key, variant, one.unit_id, self.live.epochs[key])
-
-    def _shown(self, key: str, one: Given, context: Mapping[str, Any]) -> dict[str, Any]:
-        token = self._signer.sign(self._claim(key, one), self._clock_ms() // 1000) if one.assignment.exposable else None
+    def _shown(self, live: Live, key: str, one: Given, context: Mapping[str, Any]) -> dict[str, Any]:
+        token = (
+            self._signer.sign(_claim(live, key, one), self._clock_ms() // 1000) if one.assignment.exposable else None
+        )
         return {
             "variant": one.assignment.variant,
             "placement": one.assignment.placement,
-            "offer": resolve(one.assignment.offer, self.live.configs.products, context),
+            "offer": resolve(one.assignment.offer, live.configs.products, context),
             "reason": one.assignment.reason,
-            "epoch": self.live.epochs.get(key),
+            "epoch": live.epochs.get(key),
             "exposure_token": token,
         }
+
+
+def exposure_of(claim: Claim, at_ms: int, attributes: Mapping[str, Any]) -> Exposure:
+    """Build the exposure that a claim vouches for."""
+    told = {"experiment": claim.experiment, "unit_id": claim.unit_id, "variant": claim.variant, "epoch": claim.epoch}
+    return parse(Exposure, {**told, "exposed_at_ms": at_ms, "attributes": attributes})
+
+
+def _assign(live: Live, key: str, visitor_id: str, context: Mapping[str, Any]) -> Given:
+    experiment = live.configs.experiments.get(key)
+    if experiment is None:
+        return Given(Assignment(None, "none", None, "unknown"))
+    try:
+        unit_id = unit_of(experiment, visitor_id, context)
+    except RequestError:
+        return Given(Assignment(None, "none", None, "no_unit"))
+    try:
+        return Given(assign(experiment, unit_id, context, holdout=live.configs.shop.holdout), unit_id)
+    except Exception:  # as above
+        log.exception("assigning %s failed; the control is served", key)
+        return Given(serve(experiment, experiment.control, "fault"))
+
+
+def _claim(live: Live, key: str, one: Given) -> Claim:
+    variant = one.assignment.variant
+    assert variant is not None  # noqa: S101  who is exposable has one
+    return Claim(key, variant, one.unit_id, live.epochs[key])
 
 
 def plain(context: Mapping[str, Any]) -> dict[str, Any]:

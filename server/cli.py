@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -43,6 +45,7 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
     address, port = _bindable(host, port)
     os.environ["CROSSLIFT_CONFIGS"] = os.path.abspath(configs)
     os.environ["CROSSLIFT_STORE"] = store_url
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="crosslift-metrics-")
     shown = f"[{address}]" if ":" in address else address
     count = f"{workers} worker{'s' if workers > 1 else ''}"
     click.echo(f"crosslift starts on http://{shown}:{port} ({count}, {store_url}); Ctrl-C ends it")
@@ -58,6 +61,7 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
         log_level=LogLevels.warning,
         websockets=False,
     ).serve()
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 def _bindable(host: str, port: int) -> tuple[str, int]:
@@ -156,4 +160,40 @@ def _opened(store_url: str) -> "closing[Store]":
     return closing(open_store(store_url))
 
 
-commands = [serve, keys]
+@click.command()
+@click.argument("key")
+@click.argument("variant")
+@click.argument("url")
+@click.option(
+    "--hours", type=click.IntRange(1, 24 * 30), default=24, show_default=True, help="How long the link works."
+)
+@configs_option
+@store_option
+def preview(key: str, variant: str, url: str, hours: int, configs: str, store_url: str) -> None:
+    """
+    Give a link to URL that shows a VARIANT of experiment KEY to whoever opens it.
+
+    The storefront passes the link's `crosslift_preview` on as `preview`. What a preview shows is never logged as an exposure.
+    """
+    from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+    from experiments.loading import load
+    from experiments.refusals import describe
+    from server.tokens import Signer
+
+    experiment = load(configs).experiment(key)
+    if variant not in experiment.variants:
+        raise click.UsageError(f"variant: found {describe(variant)}; wanted one of {', '.join(experiment.variants)}")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise click.UsageError(
+            f"URL: found {describe(url)}; wanted an address such as https://shop.example/products/kettle"
+        )
+    with _opened(store_url) as store:
+        signer = Signer(store.secret("signing", os.urandom(32).hex()))
+    token = signer.sign_preview(key, variant, int(time.time()) + hours * 3600)
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "crosslift_preview"]
+    click.echo(urlunsplit(parts._replace(query=urlencode([*query, ("crosslift_preview", token)]))))
+
+
+commands = [serve, keys, preview]

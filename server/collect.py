@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from events.clock import now_ms
-from events.records import AnyRecord, Exposure, Interaction, InteractionKind, Reader, parse
+from events.records import AnyRecord, Exposure, Interaction, InteractionKind, parse
 from events.store import Store
 from experiments.assignment import assign, unit_of
 from experiments.declaration import Experiment
 from experiments.errors import RequestError
 from experiments.refusals import describe
-from server.assignments import Live, plain
+from server.assignments import plain
 from server.keys import KeyKind
+from server.live import Declarations, Live
 from server.problems import Problem
 from server.requests import DerivedExposure, EventsBody, TokenExposure
 from server.tokens import Claim, Signer
@@ -23,14 +24,13 @@ LATE_MS = 7 * 86_400_000  # how long a browser's outbox may have waited
 class Collector:
     """Turns events into records and writes them in one transaction."""
 
-    def __init__(self, live: Live, store: Store, signer: Signer, clock_ms: Callable[[], int] = now_ms) -> None:
-        self.live = live
+    def __init__(
+        self, declarations: Declarations, store: Store, signer: Signer, clock_ms: Callable[[], int] = now_ms
+    ) -> None:
+        self._declarations = declarations
         self._store = store
         self._signer = signer
         self._clock_ms = clock_ms
-        self._reader = Reader(
-            live.configs.shop.currency, live.configs.shop.time_zone, clock_ms, live.configs.costs_minor()
-        )
 
     def answer(self, body: EventsBody, kind: KeyKind) -> dict[str, Any]:
         """
@@ -47,44 +47,45 @@ class Collector:
         if orders and kind != "secret":
             detail = f"events.{orders[0]}: found an order sent with a publishable key; wanted a secret key (sk_), from a server"
             raise Problem(403, detail)
+        live = self._declarations.live
         records: list[AnyRecord] = []
         rejected: list[dict[str, Any]] = []
         for index, event in enumerate(body.events):
             try:
-                records.append(self._record(event, kind))
+                records.append(self._record(live, event, kind))
             except RequestError as error:
                 rejected.append({"index": index, "error": str(error)})
         fresh = self._store.write(records) if records else []
         return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
 
-    def _record(self, event: Mapping[str, Any], kind: KeyKind) -> AnyRecord:
+    def _record(self, live: Live, event: Mapping[str, Any], kind: KeyKind) -> AnyRecord:
         kind_of_event = event.get("type")
         if kind_of_event not in TYPES:
             raise RequestError(f"type: found {describe(kind_of_event)}; wanted one of {', '.join(TYPES)}")
         fields = {name: value for name, value in event.items() if name != "type" and value is not None}
         if kind_of_event == "order":
-            return self._reader.order(fields)
+            return live.reader.order(fields)
         if kind_of_event == "exposure":
-            return self._exposure(self._reader.spelled_out(fields), kind)
+            return self._exposure(live, live.reader.spelled_out(fields), kind)
         if "kind" in fields:
             raise RequestError("kind: found it beside type; wanted only type")
         if "occurred_at" not in fields:
             fields.setdefault("occurred_at_ms", self._clock_ms())
-        interaction = self._reader.interaction(fields | {"kind": kind_of_event})
+        interaction = live.reader.interaction(fields | {"kind": kind_of_event})
         self._timely(interaction.occurred_at_ms, "occurred_at", kind)
-        self._declared(interaction)
+        _declared(live, interaction)
         return interaction
 
-    def _exposure(self, fields: Mapping[str, Any], kind: KeyKind) -> Exposure:
+    def _exposure(self, live: Live, fields: Mapping[str, Any], kind: KeyKind) -> Exposure:
         now = self._clock_ms()
         if "exposure_token" in fields:
             carrying = parse(TokenExposure, fields)
             at_ms = carrying.exposed_at_ms or now
-            claim, attributes = self._claimed(carrying, at_ms), carrying.attributes
+            claim, attributes = self._claimed(live, carrying, at_ms), carrying.attributes
         else:
             naming = parse(DerivedExposure, fields)
             at_ms = naming.exposed_at_ms or now
-            claim, attributes = self._derived(naming), naming.context | naming.attributes
+            claim, attributes = _derived(live, naming), naming.context | naming.attributes
         self._timely(at_ms, "exposed_at", kind)
         told = {
             "experiment": claim.experiment,
@@ -94,11 +95,11 @@ class Collector:
         }
         return parse(Exposure, {**told, "exposed_at_ms": at_ms, "attributes": plain(attributes)})
 
-    def _claimed(self, sent: TokenExposure, at_ms: int) -> Claim:
+    def _claimed(self, live: Live, sent: TokenExposure, at_ms: int) -> Claim:
         claim = self._signer.verify(sent.exposure_token, at_ms // 1000)
         told = {"experiment": sent.experiment, "variant": sent.variant}
         if (
-            self._experiment(claim.experiment).unit == "visitor_id"
+            _experiment(live, claim.experiment).unit == "visitor_id"
         ):  # others name a customer, beside whom a visitor may stand
             told["unit_id"] = sent.unit_id
         for name, value in told.items():
@@ -108,29 +109,32 @@ class Collector:
                 )
         return claim
 
-    def _derived(self, sent: DerivedExposure) -> Claim:
-        experiment = self._experiment(sent.experiment)
-        unit_id = unit_of(experiment, sent.unit_id, sent.context)
-        one = assign(experiment, unit_id, sent.context, holdout=self.live.configs.shop.holdout)
-        if not one.exposable or one.variant is None:
-            raise RequestError(
-                f"unit_id: found a unit that is not in {experiment.key} ({one.reason}); wanted none of its exposures"
-            )
-        if sent.variant is not None and sent.variant != one.variant:
-            raise RequestError(f"variant: found {describe(sent.variant)}; wanted {describe(one.variant)}, as assigned")
-        return Claim(experiment.key, one.variant, unit_id, self.live.epochs[experiment.key])
-
-    def _declared(self, interaction: Interaction) -> None:
-        variants = self._experiment(interaction.experiment).variants
-        if interaction.variant not in variants:
-            raise RequestError(f"variant: found {describe(interaction.variant)}; wanted one of {', '.join(variants)}")
-
-    def _experiment(self, key: str) -> Experiment:
-        experiment = self.live.configs.experiments.get(key)
-        if experiment is None:
-            raise RequestError(f"experiment: found {describe(key)}; wanted one that is declared")
-        return experiment
-
     def _timely(self, at_ms: int, name: str, kind: KeyKind) -> None:
         if kind == "publishable" and at_ms < self._clock_ms() - LATE_MS:
             raise RequestError(f"{name}: found a time more than 7 days ago; wanted a later one, or a secret key")
+
+
+def _derived(live: Live, sent: DerivedExposure) -> Claim:
+    """Assign afresh; what the sender says of the variant must agree."""
+    experiment = _experiment(live, sent.experiment)
+    unit_id = unit_of(experiment, sent.unit_id, sent.context)
+    one = assign(experiment, unit_id, sent.context, holdout=live.configs.shop.holdout)
+    if not one.exposable or one.variant is None:
+        found = f"a unit that is not in {experiment.key} ({one.reason})"
+        raise RequestError(f"unit_id: found {found}; wanted none of its exposures")
+    if sent.variant is not None and sent.variant != one.variant:
+        raise RequestError(f"variant: found {describe(sent.variant)}; wanted {describe(one.variant)}, as assigned")
+    return Claim(experiment.key, one.variant, unit_id, live.epochs[experiment.key])
+
+
+def _declared(live: Live, interaction: Interaction) -> None:
+    variants = _experiment(live, interaction.experiment).variants
+    if interaction.variant not in variants:
+        raise RequestError(f"variant: found {describe(interaction.variant)}; wanted one of {', '.join(variants)}")
+
+
+def _experiment(live: Live, key: str) -> Experiment:
+    experiment = live.configs.experiments.get(key)
+    if experiment is None:
+        raise RequestError(f"experiment: found {describe(key)}; wanted one that is declared")
+    return experiment

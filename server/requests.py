@@ -25,6 +25,7 @@ class AssignmentsBody(BaseModel):
     context: Context = {}
     experiments: Annotated[list[Id], Field(max_length=100)] | None = None
     expose: bool = False
+    preview: Annotated[str, Field(max_length=2000)] | None = None
 
 
 class EventsBody(BaseModel):

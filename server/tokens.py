@@ -48,15 +48,39 @@ class Signer:
         body, _, mac = token.partition(".")
         if not token.isascii() or not hmac.compare_digest(mac, self._mac(body)):
             raise RequestError("exposure_token: found a token with a wrong signature; wanted one from /v1/assignments")
-        experiment, variant, unit_id, epoch, expires = orjson.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        experiment, variant, unit_id, epoch, expires = orjson.loads(_decode(body))
         if expires < at_s:
             raise RequestError(
                 "exposure_token: found one that had expired; wanted one of the 24 hours before the exposure"
             )
         return Claim(experiment, variant, unit_id, epoch)
 
-    def _mac(self, body: str) -> str:
-        return _encode(hmac.digest(self._key, body.encode(), sha256)[:_MAC_BYTES])
+    def sign_preview(self, experiment: str, variant: str, expires_s: int) -> str:
+        """Give the token of a preview link: base64url of `[experiment, variant, expires_s]`, a dot, base64url of the MAC."""
+        body = _encode(orjson.dumps([experiment, variant, expires_s]))
+        return f"{body}.{self._mac(body, 'preview:')}"
+
+    def verify_preview(self, token: str, now_s: int) -> tuple[str, str]:
+        """
+        Give the experiment and variant of a preview token.
+
+        Raises:
+            RequestError: It is not ours, was changed, or has expired.
+        """
+        body, _, mac = token.partition(".")
+        if not token.isascii() or not hmac.compare_digest(mac, self._mac(body, "preview:")):
+            raise RequestError("preview: found a token with a wrong signature; wanted one from `crosslift preview`")
+        experiment, variant, expires = orjson.loads(_decode(body))
+        if expires < now_s:
+            raise RequestError("preview: found an expired token; wanted a new one from `crosslift preview`")
+        return experiment, variant
+
+    def _mac(self, body: str, use: str = "") -> str:
+        return _encode(hmac.digest(self._key, (use + body).encode(), sha256)[:_MAC_BYTES])
+
+
+def _decode(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _encode(data: bytes) -> str:

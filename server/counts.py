@@ -1,0 +1,57 @@
+"""What Prometheus reads: counters of all worker processes together."""
+
+import os
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from server.live import Declarations
+
+
+class Counts:
+    """Counts what was served and taken; `crosslift serve` lets its workers share a folder to add them up in."""
+
+    def __init__(self, declarations: Declarations) -> None:
+        self._declarations = declarations
+        declarations.on_change = self._declared
+        self._registry = CollectorRegistry()
+        self._assignments = Counter(
+            "crosslift_assignments", "Assignments served, by reason.", ["reason"], registry=self._registry
+        )
+        self._events = Counter("crosslift_events", "Events received, by outcome.", ["outcome"], registry=self._registry)
+        self._experiments = Gauge(
+            "crosslift_experiments", "Experiments declared.", registry=self._registry, multiprocess_mode="livemax"
+        )
+        self._faulty = Gauge(
+            "crosslift_declarations_faulty",
+            "1 while changed declarations are not served because they are faulty.",
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+
+        self._declared()
+
+    def _declared(self) -> None:
+        """Note the declarations' state in this worker; the largest of all workers is shown."""
+        self._experiments.set(len(self._declarations.live.configs.experiments))
+        self._faulty.set(self._declarations.error is not None)
+
+    def assigned(self, answer: dict[str, Any]) -> None:
+        """Count an answer of `POST /v1/assignments`."""
+        for one in answer["assignments"].values():
+            self._assignments.labels(one["reason"]).inc()
+
+    def collected(self, answer: dict[str, Any]) -> None:
+        """Count an answer of `POST /v1/events`."""
+        self._events.labels("accepted").inc(answer["accepted"])
+        self._events.labels("duplicate").inc(answer["duplicates"])
+        self._events.labels("rejected").inc(len(answer["rejected"]))
+
+    def exposition(self) -> bytes:
+        """Give the text that Prometheus reads."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -1,0 +1,113 @@
+"""The declarations that are served now: read at the start, and again within a second of every change."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from events.records import Reader
+from events.store import Store
+from experiments.declaration import declared_dict
+from experiments.errors import DeclarationError, StoreError
+from experiments.loading import Configs, load
+
+POLL_S = 0.3
+
+log = logging.getLogger("crosslift")
+
+Signature = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Live:
+    """One set of declarations, whole: what a request begins with, it ends with."""
+
+    configs: Configs
+    epochs: Mapping[str, int]
+    reader: Reader
+
+
+class Declarations:
+    """
+    Holds the live set, and swaps it whole when the files change.
+
+    A set that is faulty is not taken: the last good one serves on, and `error` says why. Of several processes that see the same
+    change, one opens the new epoch and the others find it.
+
+    Attributes:
+        live: The set that is served.
+        error: Why the files as they stand now are not served; None when they are.
+        on_change: Called after each attempt to take changed files.
+    """
+
+    def __init__(self, source: str | Path | Configs, store: Store, clock_ms: Callable[[], int]) -> None:
+        self._folder = None if isinstance(source, Configs) else Path(source)
+        self._store = store
+        self._clock_ms = clock_ms
+        self._served = self._seen = _signature(self._folder)
+        self.live = self._opened(source if isinstance(source, Configs) else load(source))
+        self.error: str | None = None
+        self.on_change: Callable[[], object] = lambda: None
+
+    def watch(self) -> None:
+        """Look at the files every 0.3 s, in a thread that ends with the process."""
+        threading.Thread(target=self._watch, name="crosslift-reload", daemon=True).start()
+
+    def reload_if_changed(self) -> None:
+        """Take the files if they have changed and then rested: a file is not read while it is being written."""
+        found = _signature(self._folder)
+        rested, self._seen = found == self._seen, found
+        if self._folder is None or not rested or found == self._served:
+            return
+        self._served = found
+        try:
+            self.live = self._opened(load(self._folder))
+        except DeclarationError as error:
+            self._refuse(str(error))
+        except StoreError as error:
+            self._served = ()  # the files are right: try again at the next look
+            self._refuse(str(error))
+        else:
+            self.error = None
+            log.warning("declarations reloaded: %d experiments", len(self.live.configs.experiments))
+        self.on_change()
+
+    def _refuse(self, error: str) -> None:
+        if error != self.error:
+            log.error("declarations not reloaded, the last good ones serve on:\n%s", error)
+        self.error = error
+
+    def _opened(self, configs: Configs) -> Live:
+        """Open the epochs of all running experiments; a paused or ended one keeps its last."""
+        at_ms = self._clock_ms()
+        epochs = {
+            key: self._store.open_epoch(key, declared_dict(one), at_ms)
+            for key, one in configs.experiments.items()
+            if one.status == "running"
+        }
+        shop = configs.shop
+        return Live(configs, epochs, Reader(shop.currency, shop.time_zone, self._clock_ms, configs.costs_minor()))
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(POLL_S):
+            try:
+                self.reload_if_changed()
+            except Exception:  # the watcher must outlive whatever a file or a disk does
+                log.exception("declarations cannot be looked at")
+
+
+def _signature(folder: Path | None) -> Signature:
+    """Give names, times and sizes of all files of declarations."""
+    if folder is None:
+        return ()
+    found = []
+    for path in (*folder.glob("*"), *folder.glob("experiments/*")):
+        if path.suffix.lower() in (".yaml", ".yml", ".csv") and path.name[0] != ".":
+            try:
+                state = path.stat()
+            except OSError:  # gone between listing and looking
+                continue
+            found.append((str(path), state.st_mtime_ns, state.st_size))
+    return tuple(sorted(found))
