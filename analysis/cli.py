@@ -39,7 +39,7 @@ out_option = click.option(
 @format_option
 @out_option
 def report(key: str, as_of: str | None, configs: str, store_url: str, format_: str, out: Path | None) -> None:
-    """Report what experiment KEY has moved."""
+    """Report what experiment KEY has moved; `holdout` reports what the whole programme brings."""
     from analysis.reports import report as make_report
 
     _show(make_report(key, store_url, configs, _as_of_ms(as_of)), format_, out)

@@ -14,8 +14,9 @@ from analysis.plan import planned_units
 from analysis.sources import COLUMNS, Arm, Asked, open_source
 from analysis.trust import Check, multiple_exposure, sample_ratio
 from analysis.verdict import Verdict, decide
-from experiments.declaration import Experiment, Plan, declared_dict
+from experiments.declaration import HOLDOUT, Experiment, Plan, declared_dict
 from experiments.errors import AnalysisError
+from experiments.holdout import holdout_experiment
 from experiments.loading import load
 
 MIN_ANYTIME_BUYERS = 30
@@ -136,18 +137,19 @@ def report(
     Report on one experiment.
 
     Args:
-        key: The experiment's key.
+        key: The experiment's key; `holdout` for what the whole programme brings.
         store: URL of the store that holds its events.
         configs: Folder of the declarations.
         as_of_ms: Read no later exposure or order; now unless given. Orders are in their newest state, refunds included.
 
     Raises:
-        DeclarationError: The declarations are wrong, or name no such experiment.
+        DeclarationError: The declarations are wrong.
+        RequestError: There is no such experiment, or nobody is held out.
         StoreError: There is no store at the URL.
         AnalysisError: The store's orders are in several currencies.
     """
     loaded = load(configs)
-    experiment = loaded.experiment(key)
+    experiment = holdout_experiment(loaded.shop) if key == HOLDOUT else loaded.experiment(key)
     now_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
     with open_source(store, loaded.shop.currency) as source:
         foreign = source.foreign_currencies(now_ms)

@@ -28,6 +28,8 @@ from experiments.quantities import (
 )
 from experiments.yaml_source import KeyPath
 
+HOLDOUT = "holdout"  # the key of the experiment that the shop's holdout is
+
 Scalar = str | int | float | bool
 Contradiction = tuple[KeyPath, str, str]  # the path, what was found, what is wanted
 
@@ -193,6 +195,8 @@ class Experiment(Declared):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Give what is wrong between fields that are each right by themselves."""
+        if self.key == HOLDOUT:
+            yield ("key",), f"`{HOLDOUT}`, which is the shop's own", "another key"
         if not any(self.weights.values()):
             yield ("variants",), "no weight above 0", "at least one"
         if self.winner is not None and self.winner not in self.variants:

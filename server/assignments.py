@@ -10,7 +10,9 @@ from events.clock import now_ms
 from events.records import Exposure, parse
 from events.store import Store
 from experiments.assignment import Assignment, assign, serve, unit_of
+from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
+from experiments.holdout import HELD_OUT, PROGRAMME
 from experiments.offers import resolve
 from server.live import Declarations, Live
 from server.problems import Problem
@@ -27,10 +29,10 @@ def mint_visitor_id(at_ms: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An assignment, and the unit that it was made for; empty where there is none."""
+    """An assignment, and what an exposure of it would say; None for a unit that takes part in nothing."""
 
     assignment: Assignment
-    unit_id: str = ""
+    claim: Claim | None = None
 
 
 class Assignments:
@@ -78,19 +80,19 @@ class Assignments:
 
     def _expose(self, live: Live, given: dict[str, Given], context: Mapping[str, Any]) -> None:
         at_ms, attributes = self._clock_ms(), plain(context)
-        exposed = {key: _claim(live, key, one) for key, one in given.items() if one.assignment.exposable}
+        exposed = {key: one.claim for key, one in given.items() if one.claim is not None}
         try:
-            self._store.write([exposure_of(claim, at_ms, attributes) for claim in exposed.values()])
+            self._store.write(
+                [one for claim in exposed.values() for one in exposures_of(live, claim, at_ms, attributes)]
+            )
         except Exception:  # whatever it is, the shop goes on with the control
             log.exception("exposures cannot be written; the control is served")
             for key in exposed:
-                experiment = live.configs.experiments[key]
-                given[key] = Given(serve(experiment, experiment.control, "fault"))
+                experiment, one = live.configs.experiments[key], given[key].assignment
+                given[key] = Given(serve(experiment, experiment.control, "fault") if one.exposable else one)
 
     def _shown(self, live: Live, key: str, one: Given, context: Mapping[str, Any]) -> dict[str, Any]:
-        token = (
-            self._signer.sign(_claim(live, key, one), self._clock_ms() // 1000) if one.assignment.exposable else None
-        )
+        token = None if one.claim is None else self._signer.sign(one.claim, self._clock_ms() // 1000)
         return {
             "variant": one.assignment.variant,
             "placement": one.assignment.placement,
@@ -101,10 +103,18 @@ class Assignments:
         }
 
 
-def exposure_of(claim: Claim, at_ms: int, attributes: Mapping[str, Any]) -> Exposure:
-    """Build the exposure that a claim vouches for."""
-    told = {"experiment": claim.experiment, "unit_id": claim.unit_id, "variant": claim.variant, "epoch": claim.epoch}
-    return parse(Exposure, {**told, "exposed_at_ms": at_ms, "attributes": attributes})
+def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, Any]) -> list[Exposure]:
+    """
+    Build the exposure that a claim vouches for, and after it the one to the programme that comes with it.
+
+    A visitor who meets the trigger of any experiment is in the programme, as one who is held out would be there held out.
+    """
+    told = {"unit_id": claim.unit_id, "exposed_at_ms": at_ms, "attributes": attributes}
+    own = parse(Exposure, {**told, "experiment": claim.experiment, "variant": claim.variant, "epoch": claim.epoch})
+    experiment = live.configs.experiments.get(claim.experiment)
+    if HOLDOUT not in live.epochs or experiment is None or experiment.unit != "visitor_id":
+        return [own]
+    return [own, parse(Exposure, {**told, "experiment": HOLDOUT, "variant": PROGRAMME, "epoch": live.epochs[HOLDOUT]})]
 
 
 def _assign(live: Live, key: str, visitor_id: str, context: Mapping[str, Any]) -> Given:
@@ -116,16 +126,22 @@ def _assign(live: Live, key: str, visitor_id: str, context: Mapping[str, Any]) -
     except RequestError:
         return Given(Assignment(None, "none", None, "no_unit"))
     try:
-        return Given(assign(experiment, unit_id, context, holdout=live.configs.shop.holdout), unit_id)
+        one = assign(experiment, unit_id, context, holdout=live.configs.shop.holdout)
+        return Given(one, _claim(live, experiment, unit_id, context, one))
     except Exception:  # as above
         log.exception("assigning %s failed; the control is served", key)
         return Given(serve(experiment, experiment.control, "fault"))
 
 
-def _claim(live: Live, key: str, one: Given) -> Claim:
-    variant = one.assignment.variant
-    assert variant is not None  # noqa: S101  who is exposable has one
-    return Claim(key, variant, one.unit_id, live.epochs[key])
+def _claim(
+    live: Live, experiment: Experiment, unit_id: str, context: Mapping[str, Any], one: Assignment
+) -> Claim | None:
+    """Give what an exposure would say: of the variant, or of being held out from what the unit would have taken part in."""
+    if one.exposable and one.variant is not None:
+        return Claim(experiment.key, one.variant, unit_id, live.epochs[experiment.key])
+    if one.reason == "holdout" and experiment.unit == "visitor_id" and assign(experiment, unit_id, context).exposable:
+        return Claim(HOLDOUT, HELD_OUT, unit_id, live.epochs[HOLDOUT])
+    return None
 
 
 def plain(context: Mapping[str, Any]) -> dict[str, Any]:

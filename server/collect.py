@@ -1,16 +1,16 @@
 """`POST /v1/events`: reads what happened, refuses what is false, and answers once it is durable."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from events.clock import now_ms
 from events.records import AnyRecord, Exposure, Interaction, InteractionKind, parse
 from events.store import Store
 from experiments.assignment import assign, unit_of
-from experiments.declaration import Experiment
+from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
 from experiments.refusals import describe
-from server.assignments import plain
+from server.assignments import exposures_of, plain
 from server.keys import KeyKind
 from server.live import Declarations, Live
 from server.problems import Problem
@@ -49,22 +49,26 @@ class Collector:
             raise Problem(403, detail)
         live = self._declarations.live
         records: list[AnyRecord] = []
+        sent_as: list[int] = []  # where among the records the first of each event stands
         rejected: list[dict[str, Any]] = []
         for index, event in enumerate(body.events):
             try:
-                records.append(self._record(live, event, kind))
+                read = self._records(live, event, kind)
+                sent_as.append(len(records))
+                records += read
             except RequestError as error:
                 rejected.append({"index": index, "error": str(error)})
-        fresh = self._store.write(records) if records else []
+        written = self._store.write(records) if records else []
+        fresh = [written[index] for index in sent_as]
         return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
 
-    def _record(self, live: Live, event: Mapping[str, Any], kind: KeyKind) -> AnyRecord:
+    def _records(self, live: Live, event: Mapping[str, Any], kind: KeyKind) -> Sequence[AnyRecord]:
         kind_of_event = event.get("type")
         if kind_of_event not in TYPES:
             raise RequestError(f"type: found {describe(kind_of_event)}; wanted one of {', '.join(TYPES)}")
         fields = {name: value for name, value in event.items() if name != "type" and value is not None}
         if kind_of_event == "order":
-            return live.reader.order(fields)
+            return [live.reader.order(fields)]
         if kind_of_event == "exposure":
             return self._exposure(live, live.reader.spelled_out(fields), kind)
         if "kind" in fields:
@@ -74,9 +78,9 @@ class Collector:
         interaction = live.reader.interaction(fields | {"kind": kind_of_event})
         self._timely(interaction.occurred_at_ms, "occurred_at", kind)
         _declared(live, interaction)
-        return interaction
+        return [interaction]
 
-    def _exposure(self, live: Live, fields: Mapping[str, Any], kind: KeyKind) -> Exposure:
+    def _exposure(self, live: Live, fields: Mapping[str, Any], kind: KeyKind) -> list[Exposure]:
         now = self._clock_ms()
         if "exposure_token" in fields:
             carrying = parse(TokenExposure, fields)
@@ -87,19 +91,13 @@ class Collector:
             at_ms = naming.exposed_at_ms or now
             claim, attributes = _derived(live, naming), naming.context | naming.attributes
         self._timely(at_ms, "exposed_at", kind)
-        told = {
-            "experiment": claim.experiment,
-            "unit_id": claim.unit_id,
-            "variant": claim.variant,
-            "epoch": claim.epoch,
-        }
-        return parse(Exposure, {**told, "exposed_at_ms": at_ms, "attributes": plain(attributes)})
+        return exposures_of(live, claim, at_ms, plain(attributes))
 
     def _claimed(self, live: Live, sent: TokenExposure, at_ms: int) -> Claim:
         claim = self._signer.verify(sent.exposure_token, at_ms // 1000)
         told = {"experiment": sent.experiment, "variant": sent.variant}
         if (
-            _experiment(live, claim.experiment).unit == "visitor_id"
+            claim.experiment == HOLDOUT or _experiment(live, claim.experiment).unit == "visitor_id"
         ):  # others name a customer, beside whom a visitor may stand
             told["unit_id"] = sent.unit_id
         for name, value in told.items():

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from events.records import Reader
 from events.store import Store
-from experiments.declaration import declared_dict
+from experiments.declaration import HOLDOUT, declared_dict
 from experiments.errors import DeclarationError, StoreError
+from experiments.holdout import holdout_experiment
 from experiments.loading import Configs, load
 
 POLL_S = 0.3
@@ -87,6 +88,8 @@ class Declarations:
             if one.status == "running"
         }
         shop = configs.shop
+        if shop.holdout:
+            epochs[HOLDOUT] = self._store.open_epoch(HOLDOUT, declared_dict(holdout_experiment(shop)), at_ms)
         return Live(configs, epochs, Reader(shop.currency, shop.time_zone, self._clock_ms, configs.costs_minor()))
 
     def _watch(self) -> None:
