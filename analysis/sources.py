@@ -10,11 +10,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import ibis
 import numpy as np
+from ibis import _
 from ibis.expr.types import Table
 
 from analysis.engine import fetch
@@ -184,7 +186,23 @@ class Source:
     def _exposures(self, key: str, since: int, as_of_ms: int) -> Table:
         table = self._table("exposures")
         found = table.filter(table.experiment == key, table.exposed_at_ms <= as_of_ms, table.bot == 0)
-        return found.filter(found.epoch >= since) if since > 1 else found
+        seen = found.select("unit_id", "variant", "epoch", "exposed_at_ms")
+        if self._aliased:  # devices of one customer are one unit, and its earliest exposure counts
+            one = self._as_units(seen, "unit_id")
+            seen = one.group_by("unit_id", "variant").aggregate(
+                epoch=one.epoch.min(), exposed_at_ms=one.exposed_at_ms.min()
+            )
+        return seen.filter(seen.epoch >= since) if since > 1 else seen
+
+    @cached_property
+    def _aliased(self) -> bool:
+        return "aliases" in self._backend.list_tables() and bool(self._rows(self._table("aliases").limit(1)))
+
+    def _as_units(self, table: Table, column: str) -> Table:
+        """Put the unit that a visitor is an alias of into a column that names visitors."""
+        aliases = self._table("aliases").select(alias_of_=_.visitor_id, alias_unit_=_.unit_id)
+        joined = table.left_join(aliases, table[column] == aliases.alias_of_)
+        return joined.mutate(**{column: joined.alias_unit_.coalesce(joined[column])}).drop("alias_of_", "alias_unit_")
 
     def _repeated(self, exposures: Table) -> Table:
         grouped = exposures.group_by("unit_id").aggregate(variants=exposures.count())
@@ -210,6 +228,8 @@ class Source:
         priced = orders.filter(orders[unit].notnull()).select(
             buyer_id=orders[unit], ordered_at_ms=orders.ordered_at_ms, net=net, margin=net - cost
         )
+        if self._aliased and unit == "unit_id":
+            priced = self._as_units(priced, "buyer_id")
         window_ms = asked.window_days * DAY_MS
         joined = priced.join(
             exposures.select("unit_id", "variant", "exposed_at_ms"), priced.buyer_id == exposures.unit_id

@@ -1,11 +1,18 @@
-"""The commands that write what happened: import."""
+"""The commands around the store: explain, import."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.cli import configs_option
+from experiments.cli import configs_option, format_option
+from experiments.refusals import describe
+
+if TYPE_CHECKING:
+    from experiments.assignment import Step
 
 store_option = click.option(
     "--store",
@@ -66,4 +73,68 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url:
     click.echo(f"{rows}, {imported.rejected_count:,} bad.")
 
 
-commands = [import_]
+@click.command()
+@click.argument("key")
+@click.argument("visitor")
+@click.option(
+    "--context", metavar="JSON", default="{}", help='What is known of the visit, such as {"category": "laptops"}.'
+)
+@configs_option
+@store_option
+@format_option
+def explain(key: str, visitor: str, context: str, configs: str, store_url: str, format_: str) -> None:
+    """Say which variant of experiment KEY a VISITOR gets, and every step to it; with a store at hand, in which epoch."""
+    from experiments.assignment import explain as explain_assignment
+    from experiments.assignment import unit_of
+    from experiments.loading import load
+
+    known = _json_object(context)
+    loaded = load(configs)
+    experiment = loaded.experiment(key)
+    unit_id = unit_of(experiment, visitor, known)
+    steps, outcome = explain_assignment(experiment, unit_id, known, holdout=loaded.shop.holdout)
+    epoch = _epoch(store_url, key)
+    if format_ == "json":
+        shown = {"variant": outcome.variant, "placement": outcome.placement, "reason": outcome.reason}
+        told = {"experiment": key, "unit_id": unit_id, "epoch": epoch, **shown}
+        click.echo(json.dumps(told | {"steps": [asdict(step) for step in steps]}, indent=2))
+        return
+    width = max(len(step.name) for step in steps)
+    for step in steps:
+        mark = _mark(step, outcome.exposable)
+        click.echo(f"  {mark} {step.name:<{width}}  {step.detail}")
+    served = outcome.variant or "not in the experiment"
+    if epoch is not None:
+        click.echo(f"    {'epoch':<{width}}  {epoch}")
+    click.echo(f"{visitor} -> {served} (placement {outcome.placement}, reason {outcome.reason})")
+
+
+def _mark(step: "Step", exposable: bool) -> str:
+    if step.name.startswith("variant."):
+        return ">" if step.passed and exposable else " "
+    return "✓" if step.passed else "✗"
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise click.BadParameter(f"found {describe(text)}; wanted a JSON object", param_hint="--context")
+    return value
+
+
+def _epoch(store_url: str, key: str) -> int | None:
+    """Give the newest epoch that a store knows; None where there is no store, or it knows none."""
+    from contextlib import closing
+
+    from events.store import open_store
+
+    if store_url.startswith("sqlite:///") and not Path(store_url.removeprefix("sqlite:///")).is_file():
+        return None
+    with closing(open_store(store_url)) as store:
+        return store.newest_epoch(key)
+
+
+commands = [explain, import_]

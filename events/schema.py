@@ -61,6 +61,13 @@ def create_tables(db: Database) -> None:
     _create(db, "secrets", {"name": str, "value": str}, pk="name")
 
 
+@MIGRATIONS(name="002_identities")
+def create_identities(db: Database) -> None:
+    """Remember which unit a customer is, so that a second device joins it."""
+    identities = {"customer_id": str, "unit_id": str, "company_id": str, "linked_at_ms": int}
+    _create(db, "identities", identities, pk="customer_id", optional="company_id")
+
+
 def _create_orders(db: Database) -> None:
     money = ("gross_minor", "discount_minor", "shipping_minor", "tax_minor", "refunded_minor", "cost_minor")
     _create(

@@ -13,7 +13,7 @@ from events.records import AnyRecord, Exposure, Interaction, Order
 from experiments.declaration import material
 from experiments.errors import StoreError
 
-SCHEMA_VERSION = "001_tables"  # the last migration of events/schema.py
+SCHEMA_VERSION = "002_identities"  # the last migration of events/schema.py
 BUSY_S = 10.0  # how long a writer waits for another process
 
 _EXPOSURE = ("experiment", "unit_id", "variant", "epoch", "exposed_at_ms", "attributes", "bot")
@@ -21,7 +21,7 @@ _INTERACTION = tuple(Interaction.model_fields)
 _ORDER = tuple(name for name in Order.model_fields if name != "lines")
 _LINE = ("shop", "order_id", "line_id", "product_id", "sku", "quantity", "gross_minor", "discount_minor",
          "refunded_minor", "cost_minor", "offer_experiment", "offer_variant", "bundle_id")  # fmt: skip
-_TABLES = ("exposures", "interactions", "orders", "order_lines", "aliases", "epochs", "quarantine")
+_TABLES = ("exposures", "interactions", "orders", "order_lines", "aliases", "identities", "epochs", "quarantine")
 
 
 def _insert(table: str, columns: Sequence[str], conflict: str) -> str:
@@ -104,6 +104,32 @@ class SqliteStore:
             execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (experiment, number, declared_at_ms, text))
         return number
 
+    def newest_epoch(self, experiment: str) -> int | None:
+        """Give the number of an experiment's newest epoch."""
+        row = self._read("SELECT MAX(epoch) FROM epochs WHERE experiment = ?", experiment)[0]
+        return None if row[0] is None else int(row[0])
+
+    def identify(self, visitor_id: str, customer_id: str, company_id: str | None, linked_at_ms: int) -> str:
+        """Link a visitor to a customer; Store.identify says how."""
+        with self._transaction() as execute:
+            alias = execute("SELECT unit_id FROM aliases WHERE visitor_id = ?", (visitor_id,)).fetchone()
+            visitor_unit = str(alias[0]) if alias else visitor_id
+            known = execute("SELECT unit_id FROM identities WHERE customer_id = ?", (customer_id,)).fetchone()
+            if known is None:
+                execute(
+                    "INSERT INTO identities VALUES (?, ?, ?, ?)", (customer_id, visitor_unit, company_id, linked_at_ms)
+                )
+                return visitor_unit
+            if company_id is not None:
+                execute("UPDATE identities SET company_id = ? WHERE customer_id = ?", (company_id, customer_id))
+            unit_id = str(known[0])
+            shared = execute(
+                "SELECT 1 FROM identities WHERE unit_id = ? AND customer_id <> ?", (visitor_unit, customer_id)
+            )
+            if alias is None and visitor_id != unit_id and shared.fetchone() is None:
+                execute("INSERT INTO aliases VALUES (?, ?, ?)", (visitor_id, unit_id, linked_at_ms))
+        return unit_id
+
     def quarantine(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
         """Keep what could not be understood."""
         with self._transaction() as execute:
@@ -145,9 +171,9 @@ class SqliteStore:
             self._reading.close()
             self._connection.close()
 
-    def _read(self, query: str) -> list[tuple[Any, ...]]:
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
-            return self._reading.execute(query).fetchall()
+            return self._reading.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self.url}: {error}") from None
 

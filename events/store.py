@@ -32,6 +32,19 @@ class Store(Protocol):
         """Give the number of the declaration's epoch, opening a new one where it differs in more than its texts."""
         ...
 
+    def newest_epoch(self, experiment: str) -> int | None:
+        """Give the number of an experiment's newest epoch; None before its first."""
+        ...
+
+    def identify(self, visitor_id: str, customer_id: str, company_id: str | None, linked_at_ms: int) -> str:
+        """
+        Link a visitor to a customer, and give the unit that both are from now on.
+
+        The first visitor id of a customer stays its unit; a later one (another device) becomes an alias of it. A visitor id that
+        is the unit of another customer (a shared device) stays that.
+        """
+        ...
+
     def quarantine(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
         """Keep what could not be understood: (received_at_ms, source, reason, payload)."""
         ...

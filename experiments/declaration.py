@@ -229,8 +229,8 @@ class Shop(Declared):
     """
     The shop as a whole, from `configs/shop.yaml`; without that file, a shop in USD and UTC.
 
-    `addon_ratio` is how dear a complement may be beside the product that it complements before `check` warns: cheap add-ons
-    sell, equal-priced ones do not.
+    `plan` holds for experiments that do not say otherwise. `addon_ratio` is how dear a complement may be beside the product that
+    it complements before `check` warns: cheap add-ons sell, equal-priced ones do not.
     """
 
     currency: Currency = "USD"
@@ -238,6 +238,7 @@ class Shop(Declared):
     platform: Literal["shopify", "woocommerce", "custom"] = "custom"
     holdout: Share = 0.0
     addon_ratio: Share = 0.75
+    plan: Plan = Plan()
 
 
 class Product(Declared):

@@ -100,6 +100,7 @@ def load(directory: str | Path = "configs") -> Configs:
     if faults or shop is None or catalog is None:
         raise DeclarationError(faults)
     products = {product.id: _priced(product, shop.currency) for product in catalog.products}
+    experiments = {key: _planned(one, shop) for key, one in experiments.items()}
     return Configs(shop, products, experiments, sources)
 
 
@@ -111,6 +112,12 @@ def _load_catalog(root: Path, faults: list[Fault]) -> Catalog | None:
     if os.path.lexists(yaml_file):
         return _load_file(yaml_file, Catalog, faults)[0]
     return _load_file(csv_file, Catalog, faults, read=read_catalog_csv)[0] if os.path.lexists(csv_file) else Catalog()
+
+
+def _planned(experiment: Experiment, shop: Shop) -> Experiment:
+    """Take from the shop's plan what the experiment's does not say."""
+    own = {name: getattr(experiment.plan, name) for name in experiment.plan.model_fields_set}
+    return experiment.model_copy(update={"plan": shop.plan.model_copy(update=own)})
 
 
 def _priced(product: Product, currency: str) -> Product:

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from server.explain import explain_request
 from server.keys import KeyKind, Keyring
 from server.live import Declarations
 from server.problems import Problem
-from server.requests import MAX_BODY_BYTES, AssignmentsBody, EventsBody, read_body
+from server.requests import MAX_BODY_BYTES, AssignmentsBody, EventsBody, IdentifyBody, read_body
 from server.tokens import Signer
 
 COOKIE = "crosslift_visitor"
@@ -56,68 +57,105 @@ def create_app(
     declarations = Declarations(configs, opened, clock_ms)
     if watch:
         declarations.watch()
-    keyring = Keyring(opened)
-    assignments = Assignments(declarations, opened, signer, clock_ms)
-    collector = Collector(declarations, opened, signer, clock_ms)
-    counts = Counts(declarations)
-
+    parts = Parts(
+        opened,
+        declarations,
+        Keyring(opened),
+        Assignments(declarations, opened, signer, clock_ms),
+        Collector(declarations, opened, signer, clock_ms),
+        Counts(declarations),
+        clock_ms,
+    )
     app = Flask("crosslift", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(StoreError, _store_problem)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _fault)
+    _add_shop_routes(app, parts)
+    _add_status_routes(app, parts)
+    app.extensions["crosslift"] = declarations
+    return app
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the routes answer with."""
+
+    store: Store
+    declarations: Declarations
+    keyring: Keyring
+    assignments: Assignments
+    collector: Collector
+    counts: Counts
+    clock_ms: Callable[[], int]
+
+
+def _add_shop_routes(app: Flask, parts: Parts) -> None:
+    """Add what storefronts and shops call; all of it wants a key."""
 
     @app.post("/v1/assignments")
     def post_assignments() -> Response:
-        """{visitor_id?, context?, experiments?, expose?} -> {visitor_id, assignments}; any key."""
-        _authorise(request, keyring)
+        """{visitor_id?, context?, experiments?, expose?, preview?} -> {visitor_id, assignments}; any key."""
+        _authorise(request, parts.keyring)
         body = read_body(AssignmentsBody, request.get_data())
         known = body.visitor_id or _cookie_visitor(request)
-        visitor_id = known or mint_visitor_id(clock_ms())
-        answer = assignments.answer(body, visitor_id)
-        counts.assigned(answer)
+        visitor_id = known or mint_visitor_id(parts.clock_ms())
+        answer = parts.assignments.answer(body, visitor_id)
+        parts.counts.assigned(answer)
         response = _json(answer)
         if known is None:
-            response.set_cookie(
-                COOKIE, visitor_id, max_age=COOKIE_S, secure=True, samesite="Lax", httponly=True, path="/"
-            )
+            _keep(response, visitor_id)
+        return response
+
+    @app.post("/v1/identify")
+    def post_identify() -> Response:
+        """{visitor_id?, customer_id, company_id?} -> {visitor_id, customer_id}: the unit from now on; any key."""
+        _authorise(request, parts.keyring)
+        body = read_body(IdentifyBody, request.get_data())
+        visitor_id = body.visitor_id or _cookie_visitor(request) or mint_visitor_id(parts.clock_ms())
+        unit_id = parts.store.identify(visitor_id, body.customer_id, body.company_id, parts.clock_ms())
+        response = _json({"visitor_id": unit_id, "customer_id": body.customer_id})
+        if unit_id != _cookie_visitor(request):
+            _keep(response, unit_id)
         return response
 
     @app.post("/v1/events")
     def post_events() -> Response:
         """{events: [...]} -> 202 {accepted, duplicates, rejected}; orders only with a secret key."""
-        kind = _authorise(request, keyring)
-        answer = collector.answer(read_body(EventsBody, request.get_data()), kind)
-        counts.collected(answer)
+        kind = _authorise(request, parts.keyring)
+        answer = parts.collector.answer(read_body(EventsBody, request.get_data()), kind)
+        parts.counts.collected(answer)
         return _json(answer, 202)
 
     @app.get("/v1/explain")
     def get_explain() -> Response:
         """?experiment=KEY&visitor_id=ID&context=JSON -> each step of the assignment, and its outcome; secret key."""
-        if _authorise(request, keyring) != "secret":
+        if _authorise(request, parts.keyring) != "secret":
             raise Problem(403, "key: found a publishable key; wanted a secret one (sk_)")
-        return _json(explain_request(declarations.live, request.args))
+        return _json(explain_request(parts.declarations.live, request.args))
+
+
+def _add_status_routes(app: Flask, parts: Parts) -> None:
+    """Add what whoever runs the server looks at; none of it wants a key, or tells more than counts."""
 
     @app.get("/healthz")
     def get_healthz() -> Response:
-        """200 while the process answers; no key."""
+        """200 while the process answers."""
         return _json({"status": "ok"})
 
     @app.get("/readyz")
     def get_readyz() -> Response:
-        """200 while requests can be served, with the reason why changed declarations are not; 503 without a store; no key."""
-        opened.keys()
-        shown = {"status": "ready", "experiments": len(declarations.live.configs.experiments)}
-        return _json(shown if declarations.error is None else shown | {"reload_error": declarations.error})
+        """200 while requests can be served, with the reason why changed declarations are not; 503 without a store."""
+        parts.store.keys()
+        error = parts.declarations.error
+        shown = {"status": "ready", "experiments": len(parts.declarations.live.configs.experiments)}
+        return _json(shown if error is None else shown | {"reload_error": error})
 
     @app.get("/metrics")
     def get_metrics() -> Response:
-        """Give counters for Prometheus, of all workers; no key."""
-        return Response(counts.exposition(), mimetype="text/plain", headers={"Cache-Control": "no-store"})
-
-    app.extensions["crosslift"] = declarations
-    return app
+        """Give counters of all workers, as Prometheus reads them."""
+        return Response(parts.counts.exposition(), mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
 def app_from_environment() -> Flask:
@@ -152,6 +190,11 @@ def _unauthorised(found: str) -> Problem:
 def _cookie_visitor(sent: Request) -> str | None:
     value = sent.cookies.get(COOKIE, "")
     return value if re.fullmatch(r"[\x21-\x7e]{1,256}", value) else None
+
+
+def _keep(response: Response, visitor_id: str) -> None:
+    """Set the first-party cookie that only the server can set: script-set ones live a week in some browsers."""
+    response.set_cookie(COOKIE, visitor_id, max_age=COOKIE_S, secure=True, samesite="Lax", httponly=True, path="/")
 
 
 def _json(value: dict[str, Any], status: int = 200) -> Response:

@@ -95,11 +95,11 @@ class Collector:
 
     def _claimed(self, live: Live, sent: TokenExposure, at_ms: int) -> Claim:
         claim = self._signer.verify(sent.exposure_token, at_ms // 1000)
-        told = {"experiment": sent.experiment, "variant": sent.variant}
-        if (
-            claim.experiment == HOLDOUT or _experiment(live, claim.experiment).unit == "visitor_id"
-        ):  # others name a customer, beside whom a visitor may stand
-            told["unit_id"] = sent.unit_id
+        told: dict[str, str | None] = {}
+        if claim.experiment != HOLDOUT:  # who is held out was served an experiment, and vouched for as held out
+            told = {"experiment": sent.experiment, "variant": sent.variant}
+        if claim.experiment == HOLDOUT or _experiment(live, claim.experiment).unit == "visitor_id":
+            told["unit_id"] = sent.unit_id  # other units are customers, beside whom a visitor may stand
         for name, value in told.items():
             if value is not None and value != getattr(claim, name):
                 raise RequestError(

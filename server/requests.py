@@ -28,6 +28,16 @@ class AssignmentsBody(BaseModel):
     preview: Annotated[str, Field(max_length=2000)] | None = None
 
 
+class IdentifyBody(BaseModel):
+    """`POST /v1/identify`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    visitor_id: Id | None = None
+    customer_id: Id
+    company_id: Id | None = None
+
+
 class EventsBody(BaseModel):
     """`POST /v1/events`."""
 

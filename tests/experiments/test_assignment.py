@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, chi2_contingency
 
 from experiments import Experiment, RequestError, assign, explain
 from experiments.assignment import choose, draw, in_layer, in_traffic
@@ -121,6 +121,23 @@ def test_disjoint_layer_ranges_share_nobody() -> None:
     assert {sum(pair) for pair in both} == {1}
     low, high = binom.interval(1 - 1e-5, len(IDS), 0.3)
     assert low <= sum(pair[0] for pair in both) <= high
+
+
+def test_experiments_are_independent() -> None:
+    """What one experiment gives tells nothing of what another gives, of the holdout, or of its traffic."""
+    arms = {"a": 1.0, "b": 2.0, "c": 1.0}
+    first, second = declare(arms, key="first"), declare(arms, key="second", traffic="30%")
+    pairs: dict[str, list[object]] = {
+        "another experiment": [choose(second, one) for one in IDS],
+        "its own traffic": [in_traffic(declare(arms, key="first", traffic="30%"), one) for one in IDS],
+        "the holdout": [draw(f"holdout:{one}") < 0.1 for one in IDS],
+        "a layer": [draw(f"layer:l:{one}") < 0.5 for one in IDS],
+    }
+    variants = [choose(first, one) for one in IDS]
+    for name, other in pairs.items():
+        table = Counter(zip(variants, other, strict=True))
+        rows = [[table[variant, value] for value in sorted(set(other), key=str)] for variant in arms]
+        assert chi2_contingency(rows).pvalue > 1e-4, name
 
 
 OFFER = {"kind": "cross_sell", "products": ["p"]}

@@ -7,10 +7,13 @@ import jsonschema
 import pytest
 from click.testing import Result
 
+from events import Store
 from experiments import DeclarationError, load
 from experiments.schema import MODELS, schema_text
 from experiments.templates import describe_templates
 from experiments.yaml_source import read_yaml
+from server import create_app
+from server.keys import create_key
 from tests.conftest import AB, ROOT, WriteConfigs
 
 Run = Callable[..., Result]
@@ -108,6 +111,29 @@ def test_a_template_is_right_as_written(run: Run, write_configs: WriteConfigs, n
         result = run("check", root, "--strict", "--store", f"sqlite:///{root}/none.db")
         assert result.exit_code == 0, result.output
     assert path.read_text(encoding="utf-8").count("#") >= 5
+
+
+def test_every_template_is_served_and_reported(run: Run, write_configs: WriteConfigs, store: Store) -> None:
+    """All at once on one server: each assigns, logs, and has a report."""
+    root = write_configs(
+        files={one: (ROOT / "configs" / one).read_text(encoding="utf-8") for one in ("catalog.yaml", "shop.yaml")}
+    )
+    for name in TEMPLATES:
+        assert run("new", name, f"my-{name}", "--configs", root).exit_code == 0
+        path = root / "experiments" / f"my-{name}.yaml"
+        path.write_text(path.read_text(encoding="utf-8").replace("status: draft", "status: running"), encoding="utf-8")
+    client = create_app(root, store).test_client()
+    key = create_key(store, "publishable", 1)
+    context = {"product_id": "kettle-swan", "customer_type": "b2b", "company_id": "acme", "cart": []}
+    for number in range(40):
+        body = {"visitor_id": f"v{number}", "context": {**context, "company_id": f"c{number}"}, "expose": True}
+        answer = client.post("/v1/assignments", json=body, headers={"X-API-Key": key}).get_json()["assignments"]
+        assert {one["reason"] for name, one in answer.items() if name != "ab"} <= {"assigned", "holdout"}
+    for name in TEMPLATES:
+        found = json.loads(
+            run("report", f"my-{name}", "--configs", root, "--store", store.url, "--format", "json").output
+        )
+        assert sum(row["units"] for row in found["variants"]) > 20, name
 
 
 def test_new_refuses_what_it_cannot_write(run: Run, write_configs: WriteConfigs) -> None:

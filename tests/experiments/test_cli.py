@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from click.testing import Result
 
+from events import Store
 from tests.conftest import AB, ROOT, WriteConfigs
 
 Run = Callable[..., Result]
@@ -57,6 +58,15 @@ def test_explain_says_each_step(run: Run) -> None:
         "layer",
         "traffic",
     ]
+
+
+def test_explain_knows_the_epoch_of_a_store(run: Run, store: Store) -> None:
+    """The newest that was served."""
+    arguments = ("explain", "product-page-placement", "anna", "--configs", ROOT / "configs", "--store", store.url)
+    assert "epoch" not in run(*arguments).output
+    store.open_epoch("product-page-placement", {"variants": {}}, 1)
+    assert "epoch              1" in run(*arguments).output
+    assert json.loads(run(*arguments, "--format", "json").output)["epoch"] == 1
 
 
 def test_explain_refuses_wrong_use(run: Run) -> None:

@@ -128,6 +128,16 @@ def test_files_of_editors_are_passed_over(write_configs: WriteConfigs) -> None:
     assert list(load(root).experiments) == ["ab"]
 
 
+def test_the_shop_plans_for_experiments_that_do_not(write_configs: WriteConfigs) -> None:
+    """What an experiment says itself stands."""
+    shop = "plan: {confidence: 90%, window: 14d}\n"
+    root = write_configs(
+        files={"shop.yaml": shop}, ab=AB + "plan: {window: 3d}\n", two=AB.replace("key: ab", "key: two")
+    )
+    plans = {key: (one.plan.confidence, one.plan.window) for key, one in load(root).experiments.items()}
+    assert plans == {"ab": (0.9, 3), "two": (0.9, 14)}
+
+
 def test_all_weights_zero_is_refused(write_configs: WriteConfigs) -> None:
     """One arm may rest at weight 0, not all of them."""
     assert load(write_configs(ab=AB.replace("weight: 1", "weight: 0", 1))).experiments["ab"].weights["control"] == 0
