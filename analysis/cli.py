@@ -159,7 +159,7 @@ def plan(
     else:
         if not _is_there(store_url):
             raise click.UsageError(f"found no store {store_url}; wanted one, or --visitors-per-day and --conversion")
-        with open_source(store_url, loaded.shop.currency) as source:
+        with open_source(store_url, loaded.shop) as source:
             stored = stored_baseline(source, experiment, now_ms())
         if stored is None:
             raise AnalysisError("found no exposures in the store; wanted some, or --visitors-per-day and --conversion")

@@ -18,7 +18,7 @@ def lint_with_store(configs: Configs, store: str) -> list[Lint]:
         StoreError: There is no store at the URL.
     """
     found: list[Lint] = []
-    with open_source(store, configs.shop.currency) as source:
+    with open_source(store, configs.shop) as source:
         for experiment in configs.experiments.values():
             if experiment.status == "running":
                 found += _changed_salt(configs, experiment, source)

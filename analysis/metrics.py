@@ -14,7 +14,7 @@ class Metric:
         name: As declarations and reports write it.
         kind: `mean` per unit, `proportion` of units, or `ratio` of two sums over units.
         numerator, denominator: Columns of the per-unit sums: `buyer` (1 for a unit with an order), `orders`,
-            `net` (gross - discount - refunded) and `margin` (net - cost).
+            `net` (revenue by the shop's order rules) and `margin` (gross - discount - refunded - cost).
         is_money: Whether the value is in the shop's currency.
     """
 

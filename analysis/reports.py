@@ -151,7 +151,7 @@ def report(
     loaded = load(configs)
     experiment = holdout_experiment(loaded.shop) if key == HOLDOUT else loaded.experiment(key)
     now_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
-    with open_source(store, loaded.shop.currency) as source:
+    with open_source(store, loaded.shop) as source:
         foreign = source.foreign_currencies(now_ms)
         if foreign:
             raise AnalysisError(

@@ -21,7 +21,7 @@ from ibis.expr.types import Table
 
 from analysis.engine import fetch
 from analysis.moments import Moments, centre
-from experiments.declaration import material
+from experiments.declaration import Shop, material
 from experiments.errors import StoreError
 from experiments.money import exponent
 
@@ -88,9 +88,10 @@ class Asked:
 class Source:
     """Reads one store within one snapshot."""
 
-    def __init__(self, backend: Any, currency: str) -> None:
+    def __init__(self, backend: Any, shop: Shop) -> None:
         self._backend = backend
-        self._currency = currency
+        self._currency = shop.currency
+        self._rules = shop.orders
 
     def epochs(self, key: str, as_of_ms: int) -> list[Epoch]:
         """
@@ -134,6 +135,7 @@ class Source:
         fate = ibis.cases(
             (placed.excluded.notnull(), ibis.literal("excluded: ") + placed.excluded.fill_null("")),
             (placed.verified != 1, "unverified"),
+            (placed.source.isin(self._rules.exclude_sources or [""]), ibis.literal("source: ") + placed.source),
             (placed[_ORDER_COLUMN[unit]].isnull(), "without_unit"),
             else_="known",
         )
@@ -210,7 +212,23 @@ class Source:
 
     def _orders(self, as_of_ms: int) -> Table:
         table = self._table("orders")
-        return table.filter(table.excluded.isnull(), table.verified == 1, table.ordered_at_ms <= as_of_ms)
+        counted = table.filter(table.excluded.isnull(), table.verified == 1, table.ordered_at_ms <= as_of_ms)
+        refused = self._rules.exclude_sources
+        return counted.filter(counted.source.notin(refused)) if refused else counted
+
+    def _money(self, orders: Table) -> tuple[Any, Any]:
+        """Give an order's revenue by the shop's rules, and its margin: net product revenue less cost; in major units."""
+        scale = 10.0 ** -exponent(self._currency)
+        product = orders.gross_minor - orders.discount_minor
+        revenue = product
+        if self._rules.takes_refunds_off:
+            revenue -= orders.refunded_minor
+        if self._rules.tax:
+            revenue += orders.tax_minor
+        if self._rules.shipping:
+            revenue += orders.shipping_minor
+        margin = product - orders.refunded_minor - orders.cost_minor
+        return revenue.cast("float64") * scale, margin.cast("float64") * scale
 
     def _units(self, exposures: Table, variants: Sequence[str]) -> tuple[dict[str, int], int]:
         # Sums of comparisons, not GROUP BY: grouping on text sorts every exposure.
@@ -222,11 +240,9 @@ class Source:
     def _buyers(self, exposures: Table, asked: "Asked") -> Table:
         unit = _ORDER_COLUMN[asked.unit]
         orders = self._orders(asked.as_of_ms)
-        scale = 10.0 ** -exponent(self._currency)
-        net = (orders.gross_minor - orders.discount_minor - orders.refunded_minor).cast("float64") * scale
-        cost = orders.cost_minor.cast("float64") * scale
+        net, margin = self._money(orders)
         priced = orders.filter(orders[unit].notnull()).select(
-            buyer_id=orders[unit], ordered_at_ms=orders.ordered_at_ms, net=net, margin=net - cost
+            buyer_id=orders[unit], ordered_at_ms=orders.ordered_at_ms, net=net, margin=margin
         )
         if self._aliased and unit == "unit_id":
             priced = self._as_units(priced, "buyer_id")
@@ -246,11 +262,8 @@ class Source:
     def _centres(self, as_of_ms: int) -> dict[str, float]:
         """Give a typical value of each column to subtract before squaring: raw squares of like amounts cancel."""
         orders = self._orders(as_of_ms)
-        scale = 10.0 ** -exponent(self._currency)
-        net = (orders.gross_minor - orders.discount_minor - orders.refunded_minor).cast("float64") * scale
-        row = self._rows(
-            orders.aggregate(net=net.mean(), margin=(net - orders.cost_minor.cast("float64") * scale).mean())
-        )[0]
+        net, margin = self._money(orders)
+        row = self._rows(orders.aggregate(net=net.mean(), margin=margin.mean()))[0]
         return {"buyer": 1.0, "orders": 1.0, "net": centre(row["net"]), "margin": centre(row["margin"])}
 
 
@@ -295,13 +308,13 @@ def _connected(path: Path) -> Any:
 
 
 @contextmanager
-def open_source(url: str, currency: str) -> Iterator[Source]:
+def open_source(url: str, shop: Shop) -> Iterator[Source]:
     """
     Open a store for reading, all of it as of one moment.
 
     Args:
         url: `sqlite:///FILE`.
-        currency: The shop's.
+        shop: Its currency and order rules.
 
     Raises:
         StoreError: There is no store at the URL.
@@ -319,6 +332,6 @@ def open_source(url: str, currency: str) -> Iterator[Source]:
                 f"--store: found no tables {', '.join(sorted(missing))} in {path}; wanted a crosslift store"
             )
         backend.con.execute("BEGIN")
-        yield Source(backend, currency)
+        yield Source(backend, shop)
     finally:
         backend.disconnect()

@@ -225,6 +225,30 @@ class Experiment(Declared):
                 yield path, f"the unknown metric `{name}`", f"one of {', '.join(METRICS)}"
 
 
+class OrderRules(Declared):
+    """
+    What of an order is revenue, and which orders count.
+
+    `preset: shopify` is Shopify's own order value: gross less discounts, without tax and shipping, refunds not taken off.
+    """
+
+    preset: Literal["shopify"] | None = None
+    tax: bool = False
+    shipping: bool = False
+    refunds: bool = True
+    exclude_sources: list[Identifier] = []
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Give what a preset already says."""
+        if self.preset and self.model_fields_set & {"tax", "shipping", "refunds"}:
+            yield ("orders",), "a preset beside rules of its own", "the preset, or tax, shipping and refunds"
+
+    @property
+    def takes_refunds_off(self) -> bool:
+        """Whether refunds lower revenue."""
+        return self.refunds and self.preset is None
+
+
 class Shop(Declared):
     """
     The shop as a whole, from `configs/shop.yaml`; without that file, a shop in USD and UTC.
@@ -239,6 +263,11 @@ class Shop(Declared):
     holdout: Share = 0.0
     addon_ratio: Share = 0.75
     plan: Plan = Plan()
+    orders: OrderRules = OrderRules()
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Give what is wrong between fields that are each right by themselves."""
+        return self.orders.contradictions()
 
 
 class Product(Declared):

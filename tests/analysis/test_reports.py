@@ -421,3 +421,32 @@ def test_small_arms_do_not_switch_the_sample_ratio_off() -> None:
     assert sample_ratio({"a": 5000, "b": 7000, "tiny": 1}, weights).passed is False
     assert sample_ratio({"a": 5000, "b": 5000, "tiny": 400}, weights).passed is False
     assert sample_ratio({"a": 5000, "b": 5050, "tiny": 0}, weights).passed is True
+
+
+@pytest.mark.parametrize(
+    ("rules", "revenue"),
+    [
+        ("", 7.0),
+        ("orders: {tax: true}\n", 8.0),
+        ("orders: {shipping: true}\n", 9.0),
+        ("orders: {refunds: false}\n", 9.0),
+        ("orders: {preset: shopify}\n", 9.0),
+        ("orders: {exclude_sources: [pos]}\n", 0.0),
+    ],
+)
+def test_order_rules_say_what_is_revenue(store: Store, write_configs: WriteConfigs, rules: str, revenue: float) -> None:
+    """10.00 less 1.00 discount, 2.00 refunded, 2.00 shipping, 1.00 tax; margin is by product in any case."""
+    world = World(store, write_configs(files={"shop.yaml": rules or "currency: USD\n"}, ab=MARGIN))
+    world.declare()
+    world.expose("a", "control")
+    world.expose("b", "offer")
+    money = {"discount_minor": 100, "refunded_minor": 200, "shipping_minor": 200, "tax_minor": 100, "cost_minor": 300}
+    world.order("a", 1000, source="pos", **money)
+    found = world.report()
+    assert values(found, "revenue_per_visitor")["control"] == revenue
+    counted = found.to_dict()["orders"]
+    if revenue:
+        assert values(found, "margin_per_visitor")["control"] == 4.0
+        assert counted["counted"] == 1
+    else:
+        assert (counted["counted"], counted["source: pos"]) == (0, 1)

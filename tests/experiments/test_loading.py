@@ -138,6 +138,14 @@ def test_the_shop_plans_for_experiments_that_do_not(write_configs: WriteConfigs)
     assert plans == {"ab": (0.9, 3), "two": (0.9, 14)}
 
 
+def test_a_preset_stands_alone(write_configs: WriteConfigs) -> None:
+    """Beside rules of its own it would be none."""
+    found = faults(write_configs(files={"shop.yaml": "orders: {preset: shopify, tax: true}\n"}))
+    assert found == [
+        "shop.yaml:1: orders: found a preset beside rules of its own; wanted the preset, or tax, shipping and refunds"
+    ]
+
+
 def test_all_weights_zero_is_refused(write_configs: WriteConfigs) -> None:
     """One arm may rest at weight 0, not all of them."""
     assert load(write_configs(ab=AB.replace("weight: 1", "weight: 0", 1))).experiments["ab"].weights["control"] == 0
