@@ -37,7 +37,7 @@ def planned_units(plan: Plan) -> float:
     Give the units of control and one treatment together that an always-valid reading is tightest at.
 
     Such a reading needs a size that does not depend on the data it is read with, so this is that of a typical page. It is on
-    the low side: a size ten times too small widens intervals by a fifth, one ten times too large by much more.
+    the low side: a size ten times too small widens intervals by 7%, one ten times too large by 27% (at 95% confidence).
     """
     return max(2.0, 2 * units_per_arm(plan.minimum_effect, TYPICAL_VARIATION, plan.confidence, plan.power))
 

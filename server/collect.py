@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
+import orjson
+
 from events.clock import now_ms
 from events.records import AnyRecord, Exposure, Interaction, InteractionKind, parse
 from events.store import Store
@@ -59,6 +61,10 @@ class Collector:
             except RequestError as error:
                 rejected.append({"index": index, "error": str(error)})
         written = self._store.write(records) if records else []
+        if rejected and kind == "secret":  # a shop's own events are kept to be mended; what browsers make up is not
+            now = self._clock_ms()
+            kept = [(now, "events", one["error"], orjson.dumps(body.events[one["index"]]).decode()) for one in rejected]
+            self._store.quarantine(kept)
         fresh = [written[index] for index in sent_as]
         return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
 

@@ -1,6 +1,7 @@
 """POST /v1/events."""
 
 import base64
+import json
 import sqlite3
 from typing import Any
 
@@ -93,6 +94,18 @@ def test_a_refund_without_a_time_of_its_own_is_kept(api: Api, store: Store) -> N
     with sqlite3.connect(store.url.removeprefix("sqlite:///")) as connection:
         assert connection.execute("SELECT refunded_minor FROM orders").fetchall() == [(1990,), (1990,)]
     connection.close()
+
+
+def test_a_shops_rejected_events_are_kept(api: Api, store: Store) -> None:
+    """With the reason, to be mended; what a browser sends is not."""
+    api.events({"type": "order", "order_id": "x"}, key=api.secret)
+    api.events({"type": "clack"})
+    with sqlite3.connect(store.url.removeprefix("sqlite:///")) as connection:
+        rows = connection.execute("SELECT source, reason, payload FROM quarantine").fetchall()
+    connection.close()
+    assert [(source, reason.split(":")[0], json.loads(payload)) for source, reason, payload in rows] == [
+        ("events", "ordered_at", {"type": "order", "order_id": "x"}),
+    ]
 
 
 def test_deep_values_are_described_not_walked(api: Api) -> None:
