@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +91,7 @@ class Source:
         self._backend = backend
         self._currency = shop.currency
         self._rules = shop.orders
+        self._linked: dict[str, bool] = {}
 
     def epochs(self, key: str, as_of_ms: int) -> list[Epoch]:
         """
@@ -130,8 +130,7 @@ class Source:
 
     def order_counts(self, unit: str, as_of_ms: int) -> dict[str, int]:
         """Give the orders by what becomes of them: `known`, `without_unit`, `unverified`, and `excluded: REASON`."""
-        table = self._table("orders")
-        placed = table.filter(table.ordered_at_ms <= as_of_ms)
+        placed = self._placed(as_of_ms)
         fate = ibis.cases(
             (placed.excluded.notnull(), ibis.literal("excluded: ") + placed.excluded.fill_null("")),
             (placed.verified != 1, "unverified"),
@@ -189,16 +188,18 @@ class Source:
         table = self._table("exposures")
         found = table.filter(table.experiment == key, table.exposed_at_ms <= as_of_ms, table.bot == 0)
         seen = found.select("unit_id", "variant", "epoch", "exposed_at_ms")
-        if self._aliased:  # devices of one customer are one unit, and its earliest exposure counts
+        if self._holds("aliases"):  # devices of one customer are one unit, and its earliest exposure counts
             one = self._as_units(seen, "unit_id")
             seen = one.group_by("unit_id", "variant").aggregate(
                 epoch=one.epoch.min(), exposed_at_ms=one.exposed_at_ms.min()
             )
         return seen.filter(seen.epoch >= since) if since > 1 else seen
 
-    @cached_property
-    def _aliased(self) -> bool:
-        return "aliases" in self._backend.list_tables() and bool(self._rows(self._table("aliases").limit(1)))
+    def _holds(self, name: str) -> bool:
+        """Tell whether a table has rows; most stores link nobody, and need no joins for it."""
+        if name not in self._linked:
+            self._linked[name] = bool(self._rows(self._table(name).limit(1)))
+        return self._linked[name]
 
     def _as_units(self, table: Table, column: str) -> Table:
         """Put the unit that a visitor is an alias of into a column that names visitors."""
@@ -210,9 +211,25 @@ class Source:
         grouped = exposures.group_by("unit_id").aggregate(variants=exposures.count())
         return grouped.filter(grouped.variants > 1).select("unit_id")
 
-    def _orders(self, as_of_ms: int) -> Table:
+    def _placed(self, as_of_ms: int) -> Table:
+        """Give the orders placed by a time, each with the unit that its visitor or customer is, as far as that is known."""
         table = self._table("orders")
-        counted = table.filter(table.excluded.isnull(), table.verified == 1, table.ordered_at_ms <= as_of_ms)
+        placed = table.filter(table.ordered_at_ms <= as_of_ms)
+        if self._holds("identities"):  # an express checkout loses the visitor, not the customer
+            known = self._table("identities").select(
+                known_=_.customer_id, known_unit_=_.unit_id, known_company_=_.company_id
+            )
+            joined = placed.left_join(known, placed.customer_id == known.known_)
+            unit, company = (
+                joined.unit_id.coalesce(joined.known_unit_),
+                joined.company_id.coalesce(joined.known_company_),
+            )
+            placed = joined.mutate(unit_id=unit, company_id=company).drop("known_", "known_unit_", "known_company_")
+        return self._as_units(placed, "unit_id") if self._holds("aliases") else placed
+
+    def _orders(self, as_of_ms: int) -> Table:
+        placed = self._placed(as_of_ms)
+        counted = placed.filter(placed.excluded.isnull(), placed.verified == 1)
         refused = self._rules.exclude_sources
         return counted.filter(counted.source.notin(refused)) if refused else counted
 
@@ -244,8 +261,6 @@ class Source:
         priced = orders.filter(orders[unit].notnull()).select(
             buyer_id=orders[unit], ordered_at_ms=orders.ordered_at_ms, net=net, margin=margin
         )
-        if self._aliased and unit == "unit_id":
-            priced = self._as_units(priced, "buyer_id")
         window_ms = asked.window_days * DAY_MS
         joined = priced.join(
             exposures.select("unit_id", "variant", "exposed_at_ms"), priced.buyer_id == exposures.unit_id
@@ -326,7 +341,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
         raise StoreError(f"--store: found no file {path}; wanted a store that events were written to")
     backend = _connected(path)
     try:
-        missing = {"exposures", "orders", "epochs"} - set(backend.list_tables())
+        missing = {"exposures", "orders", "epochs", "aliases", "identities"} - set(backend.list_tables())
         if missing:
             raise StoreError(
                 f"--store: found no tables {', '.join(sorted(missing))} in {path}; wanted a crosslift store"

@@ -84,3 +84,31 @@ def test_devices_of_one_customer_are_one_unit_in_the_report(api: Api, configs: P
         assert (counted, check.passed) == (2, True)
     else:
         assert (counted, check.passed, "1 units" in check.detail) == (0, False, True)
+
+
+def test_an_order_that_names_only_its_customer_counts(api: Api, configs: Path, store: Store) -> None:
+    """For the customer's unit; before the link it belongs to nobody."""
+    api.assign("anna", experiments=["ab"], expose=True)
+    api.now_ms += 1000
+    order = {"type": "order", "order_id": "1", "customer_id": "c1", "ordered_at_ms": NOW + 500, "gross": "10.00"}
+    api.events(order, key=api.secret)
+    before = report("ab", store.url, configs, NOW + 10_000).to_dict()["orders"]
+    assert (before["counted"], before["without_unit"]) == (0, 1)
+    identify(api, "anna", "c1")
+    after = report("ab", store.url, configs, NOW + 10_000).to_dict()["orders"]
+    assert (after["counted"], after.get("without_unit", 0), after["elsewhere"]) == (1, 0, 0)
+
+
+def test_a_company_is_known_by_its_customers(api: Api, configs: Path, store: Store) -> None:
+    """An experiment over companies counts the orders of customers that were linked to them."""
+    path = configs / "experiments" / "members.yaml"
+    path.write_text(path.read_text().replace("unit: customer_id", "unit: company_id"))
+    declarations = api.client.application.extensions["crosslift"]
+    declarations.reload_if_changed()
+    declarations.reload_if_changed()
+    api.assign("anna", experiments=["members"], context={"company_id": "acme"}, expose=True)
+    identify(api, "anna", "c1", company_id="acme")
+    api.now_ms += 1000
+    order = {"type": "order", "order_id": "1", "customer_id": "c1", "ordered_at_ms": NOW + 500, "gross": "10.00"}
+    api.events(order, key=api.secret)
+    assert report("members", store.url, configs, NOW + 10_000).to_dict()["orders"]["counted"] == 1
