@@ -174,8 +174,8 @@ def _metric_table(metric: MetricResult, report: Report) -> Table:
     control = next(iter(metric.moments))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("  variant", overflow="fold", max_width=30, min_width=13)
-    lift_header = f"lift over {control}"
-    headers = {"units": 7, "value": 9, lift_header[:18]: 14, f"{_level(report)} interval": 17, "p": 6}
+    lift_header = f"lift over {control}" if len(control) <= 8 else "lift over control"
+    headers = {"units": 7, "value": 9, lift_header: 14, f"{_level(report)} interval": 17, "p": 6}
     if report.verdict:
         headers["on any day"] = 17
     for header, width in headers.items():

@@ -41,11 +41,12 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url:
     from rich.progress import Progress
 
     from events.clock import now_ms
-    from events.files import BadRows, import_csv
+    from events.files import BadRows, import_csv, refuse_unreadable
     from events.store import open_store
     from experiments.loading import load
 
     loaded = load(configs)
+    refuse_unreadable(file)  # before a store is made for nothing
     store = open_store(store_url)
     try:
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:

@@ -50,6 +50,21 @@ class BadRows(RequestError):
         super().__init__("\n".join(f"{path}:{line}: {reason}" for line, reason in imported.rejected))
 
 
+def refuse_unreadable(path: Path) -> None:
+    """
+    Refuse what cannot be imported whatever it holds.
+
+    Raises:
+        RequestError: No file, an empty one, or one that cannot be read twice.
+    """
+    if not path.exists():
+        raise RequestError(f"{path}: found no such file; wanted a CSV file")
+    if not path.is_file():
+        raise RequestError(f"{path}: found no file that can be read twice; wanted a CSV file")
+    if not path.stat().st_size:
+        raise RequestError(f"{path}: found an empty file; wanted a header and rows")
+
+
 def import_csv(
     path: Path,
     kind: str,
@@ -76,12 +91,7 @@ def import_csv(
         BadRows: A row is bad; nothing was imported.
         RequestError: The file cannot be read as CSV with the columns that are needed; nothing was imported.
     """
-    if not path.exists():
-        raise RequestError(f"{path}: found no such file; wanted a CSV file")
-    if not path.is_file():
-        raise RequestError(f"{path}: found no file that can be read twice; wanted a CSV file")
-    if not path.stat().st_size:
-        raise RequestError(f"{path}: found an empty file; wanted a header and rows")
+    refuse_unreadable(path)
     read = _row_reader(kind, configs)
     checked = Imported(ignored=_ignored_columns(path, kind))
     for _ in _records(

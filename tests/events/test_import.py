@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from events import open_store
 from tests.conftest import WriteConfigs
 
 Run = Callable[..., Result]
@@ -20,6 +21,7 @@ class Importer:
 
     def __init__(self, run: Run, configs: Path, store_url: str, folder: Path) -> None:
         self.run, self.configs, self.store_url, self.folder = run, configs, store_url, folder
+        open_store(store_url).close()  # so that a refused file can be seen to have left it empty
 
     def __call__(self, kind: str, content: str | bytes, *options: str) -> Result:
         path = self.folder / f"{kind}.csv"
