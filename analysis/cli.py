@@ -214,6 +214,9 @@ def check(configs: str, strict: bool, store_url: str, format_: str) -> None:
             )
         raise click.exceptions.Exit(1) from None
     warnings = lint(loaded)
+    source = click.get_current_context().get_parameter_source("store_url")
+    if source is not click.core.ParameterSource.DEFAULT and not _is_there(store_url):
+        raise click.UsageError(f"--store: found no store {store_url}; wanted one that events were written to")
     if _is_there(store_url):
         from analysis.lint import lint_with_store
 

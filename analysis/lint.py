@@ -29,7 +29,7 @@ def lint_with_store(configs: Configs, store: str) -> list[Lint]:
 def _changed_salt(configs: Configs, experiment: Experiment, source: Source) -> Iterator[Lint]:
     epochs = source.epochs(experiment.key, now_ms())
     before = epochs[-1].declared.get("salt") if epochs else experiment.salt
-    if before != experiment.salt:
+    if (before or experiment.key) != (experiment.salt or experiment.key):
         what = f"{experiment.salt or 'no salt'}, where {before or 'none'} ran"
         why = "Every visitor is dealt anew: who saw one variant sees another, and both are left out."
         instead = "Keep the salt, or end this experiment and declare another."

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from analysis.metrics import CATALOGUE
 from analysis.sources import COLUMNS, DAY_MS, Asked, Source
-from experiments.declaration import Experiment, Plan
+from experiments.declaration import HOLDOUT, Experiment, Plan
 from experiments.errors import AnalysisError
 
 # A product page where 20% of visitors buy, and order values spread as widely as their mean: CV^2 = (1 + 1) / .2 - 1.
@@ -102,7 +102,7 @@ def given_baseline(visitors_per_day: float, conversion: float, order_value_varia
     Raises:
         AnalysisError: A rate that cannot be.
     """
-    if not (visitors_per_day > 0 and 0 < conversion < 1 and order_value_variation > 0):
+    if not (0 < visitors_per_day < 1e12 and 0 < conversion < 1 and 0 < order_value_variation < 1e6):
         found = f"{visitors_per_day} visitors a day, conversion {conversion}, variation {order_value_variation}"
         raise AnalysisError(f"found {found}; wanted numbers above 0, and a conversion below 100%")
     spread = order_value_variation**2
@@ -118,7 +118,7 @@ def given_baseline(visitors_per_day: float, conversion: float, order_value_varia
 
 def stored_baseline(source: Source, experiment: Experiment, as_of_ms: int) -> Baseline | None:
     """Give a baseline from the control of this experiment, or else of the one with the most exposures; None without any."""
-    history = source.traffic(as_of_ms)
+    history = {key: one for key, one in source.traffic(as_of_ms).items() if key != HOLDOUT}
     if not history:
         return None
     key = experiment.key if experiment.key in history else max(history, key=lambda one: history[one][0])
@@ -162,8 +162,10 @@ def needs(experiment: Experiment, baseline: Baseline) -> list[Need]:
     found = []
     for metric, role, effect in asked:
         variation = baseline.variation.get(metric)
-        if variation is None or not effect or math.isinf(load):
+        if variation is None or not effect or math.isinf(load) or not per_day:
             reason = "the history does not hold it" if variation is None else "nothing smaller than 0 can be seen"
+            if math.isinf(load) or not per_day:
+                reason = "nobody takes part in one of its arms"
             found.append(Need(metric, role, effect, None, None, {}, reason))
             continue
         total = (quantiles * variation / effect) ** 2 * load

@@ -86,7 +86,11 @@ def print_plan(experiment: Experiment, baseline: Baseline, found: Sequence[Need]
         if need.reason:
             _print_wrapped(console, f"{need.metric}: {need.reason}.", indent="  ", style="dim")
     console.print()
-    for sentence in told or ["This shop has the traffic for it."]:
+    unknown = [need.metric for need in found if need.units is None]
+    enough = "This shop has the traffic for it."
+    if unknown:
+        enough = f"Of {', '.join(unknown)} nothing can be told: give --visitors-per-day and --conversion."
+    for sentence in told or [enough]:
         _print_wrapped(console, sentence, indent="", style="bold" if told else "")
     sentence = (
         "The last columns: the smallest effect that can be seen after so many weeks. Run whole weeks: weekends differ."

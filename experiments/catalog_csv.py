@@ -1,6 +1,7 @@
 """The catalogue from a CSV export of products, for shops that have one already."""
 
 import csv
+import io
 from pathlib import Path
 
 from experiments.errors import DeclarationError, Fault
@@ -21,16 +22,21 @@ def read_catalog_csv(path: Path) -> Source:
         DeclarationError: The file cannot be read, lacks a column, or a row has too few or too many cells.
     """
     text = read_text(path)
-    rows = csv.reader(text.splitlines(keepends=True), strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(rows, [])]
+        twice = sorted({name for name in header if name in COLUMNS and header.count(name) > 1})
+        if twice:
+            raise _fault(path, 1, f"the columns {', '.join(twice)} twice", "each once")
+        if len(header) == 1 and ";" in header[0]:
+            raise _fault(path, 1, "columns parted by semicolons", "commas")
         missing = [name for name in ("id", "title", "price") if name not in header]
         if missing:
             raise _fault(path, 1, f"the columns {', '.join(header) or 'none'}", f"{', '.join(missing)} too")
         products: list[Value] = []
         lines: dict[KeyPath, int] = {}
         for cells in rows:
-            if not cells:
+            if not any(cells):
                 continue
             if len(cells) != len(header):
                 raise _fault(path, rows.line_num, f"{len(cells)} cells", f"{len(header)}, as many as the header has")

@@ -14,6 +14,7 @@ from experiments.quantities import (
     Discount,
     Effect,
     ExperimentKey,
+    Holdout,
     Identifier,
     Margin,
     Name,
@@ -260,7 +261,7 @@ class Shop(Declared):
     currency: Currency = "USD"
     time_zone: TimeZone = "UTC"
     platform: Literal["shopify", "woocommerce", "custom"] = "custom"
-    holdout: Share = 0.0
+    holdout: Holdout = 0.0
     addon_ratio: Share = 0.75
     plan: Plan = Plan()
     orders: OrderRules = OrderRules()

@@ -183,21 +183,31 @@ def _listed(
                 configs, experiment, place, "unknown-product", f"`{product_id}`, which the catalogue does not have",
                 "It would be shown without a title, a price or a picture.", "Add it to the catalogue, or take it out.",
             )  # fmt: skip
-        elif kind in ("cross_sell", "bundle") and product_id not in complementary:
+        elif kind in ("cross_sell", "bundle") and product_id not in (
+            {other for one in mains.values() for other in one.complements} or complementary
+        ):
             yield at(
                 configs, experiment, place, "not-complementary", f"`{product_id}`, which no product names as a complement",
                 "What does not go with the product is seldom bought with it.",
                 "Offer `complements`, or name it in the `complements` of the products that it goes with.",
             )  # fmt: skip
-        elif (
-            kind == "upsell"
-            and mains
-            and all(product.price < one.price for one in mains.values() if one.id != product_id)
-        ):
+        elif kind in ("cross_sell", "bundle") and _too_dear(configs, product, mains):
             yield at(
-                configs, experiment, place, "cheaper-upsell", f"`{product_id}`, cheaper than every product it is shown with",
+                configs, experiment, place, "dear-complement", f"`{product_id}`, too dear beside every product it is shown with",
+                f"Cheap add-ons sell, equal-priced ones do not (addon_ratio is {configs.shop.addon_ratio:.0%}).",
+                "Name a cheaper product, or raise addon_ratio in shop.yaml.",
+            )  # fmt: skip
+        elif kind == "upsell" and any(product.price < one.price for one in mains.values() if one.id != product_id):
+            yield at(
+                configs, experiment, place, "cheaper-upsell", f"`{product_id}`, cheaper than a product it is shown with",
                 "An upsell to something cheaper lowers the order.", "Name a dearer product, or make it a cross_sell.",
             )  # fmt: skip
+
+
+def _too_dear(configs: Configs, product: Product, mains: Mapping[str, Product]) -> bool:
+    ratio = Decimal(repr(configs.shop.addon_ratio))
+    beside = [one for one in mains.values() if one.id != product.id]
+    return bool(beside) and all(product.price > one.price * ratio for one in beside)
 
 
 def _complements(
@@ -241,7 +251,13 @@ def _of_two(configs: Configs, first: Experiment, second: Experiment) -> Iterator
             "Visitors in both would see two experiments where the layer promises one.",
             f"Begin where {first.key} ends ({one.end * 100:g}%), or take another layer.",
         )  # fmt: skip
-    if shared or first.trigger != second.trigger:
+    if shared and first.unit != second.unit:
+        yield at(
+            configs, second, ("layer",), "mixed-layer", f"{second.unit} in a layer where {first.key} randomises {first.unit}",
+            "A visitor and a customer are dealt apart, so the ranges do not keep one person out of both.",
+            "Take the same unit in both, or another layer.",
+        )  # fmt: skip
+    if (shared and first.unit == second.unit) or first.trigger != second.trigger:
         return
     places = _places(first) & _places(second)
     if places:

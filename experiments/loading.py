@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +22,7 @@ from experiments.refusals import describe, found, wanted
 from experiments.yaml_source import KeyPath, Source, Value, read_yaml
 
 Model = TypeVar("Model", bound=Declared)
+Parsed = dict[Path, tuple[tuple[int, int], Source, Declared]]  # what a file of that time and size was read as
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,13 @@ class Configs:
         raise RequestError(f"experiment: found {describe(key)}; wanted {known}")
 
 
-def load(directory: str | Path = "configs") -> Configs:
+def load(directory: str | Path = "configs", parsed: Parsed | None = None) -> Configs:
     """
     Load `shop.yaml`, `catalog.yaml` (or `catalog.csv`) and `experiments/*.yaml` from a folder.
+
+    Args:
+        directory: The folder.
+        parsed: Files that were read before and have not changed since; those that are read now are added.
 
     Returns:
         The declarations, validated; nothing of them when a single one is wrong.
@@ -77,19 +82,22 @@ def load(directory: str | Path = "configs") -> Configs:
     root = Path(directory)
     folder = root / "experiments"
     faults: list[Fault] = []
+    parsed = {} if parsed is None else parsed
     try:
         files = sorted(
             path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and path.name[0] != "."
         )
-        shop = _load_file(root / "shop.yaml", Shop, faults)[0] if os.path.lexists(root / "shop.yaml") else Shop()
-        catalog = _load_catalog(root, faults)
+        shop = (
+            _load_file(root / "shop.yaml", Shop, faults, parsed)[0] if os.path.lexists(root / "shop.yaml") else Shop()
+        )
+        catalog = _load_catalog(root, faults, parsed)
     except OSError as error:
         what = f"no folder that can be read ({error.strerror})"
         raise DeclarationError([Fault(str(folder), 0, "", what, "a folder with one YAML file an experiment")]) from None
     experiments: dict[str, Experiment] = {}
     sources: dict[str, Source] = {}
     for path in files:
-        experiment, source = _load_file(path, Experiment, faults, named=True)
+        experiment, source = _load_file(path, Experiment, faults, parsed, named=True)
         if experiment is None or source is None:
             continue
         if experiment.key in experiments:
@@ -104,14 +112,18 @@ def load(directory: str | Path = "configs") -> Configs:
     return Configs(shop, products, experiments, sources)
 
 
-def _load_catalog(root: Path, faults: list[Fault]) -> Catalog | None:
+def _load_catalog(root: Path, faults: list[Fault], parsed: Parsed) -> Catalog | None:
     """Load `catalog.yaml` or `catalog.csv`; an empty one without either."""
     yaml_file, csv_file = root / "catalog.yaml", root / "catalog.csv"
     if os.path.lexists(yaml_file) and os.path.lexists(csv_file):
         faults.append(Fault(str(csv_file), 0, "", "a second catalogue beside catalog.yaml", "one of them"))
     if os.path.lexists(yaml_file):
-        return _load_file(yaml_file, Catalog, faults)[0]
-    return _load_file(csv_file, Catalog, faults, read=read_catalog_csv)[0] if os.path.lexists(csv_file) else Catalog()
+        return _load_file(yaml_file, Catalog, faults, parsed)[0]
+    return (
+        _load_file(csv_file, Catalog, faults, parsed, read=read_catalog_csv)[0]
+        if os.path.lexists(csv_file)
+        else Catalog()
+    )
 
 
 def _planned(experiment: Experiment, shop: Shop) -> Experiment:
@@ -135,7 +147,7 @@ def load_experiment(path: str | Path) -> Experiment:
         DeclarationError: Every fault of the file.
     """
     faults: list[Fault] = []
-    experiment, _ = _load_file(Path(path), Experiment, faults)
+    experiment, _ = _load_file(Path(path), Experiment, faults, {})
     if experiment is None:
         raise DeclarationError(faults)
     return experiment
@@ -145,14 +157,25 @@ def _load_file(
     path: Path,
     model: type[Model],
     faults: list[Fault],
+    parsed: Parsed,
     *,
     named: bool = False,
     read: Callable[[Path], Source] = read_yaml,
 ) -> tuple[Model | None, Source | None]:
     """Load a file, or note its faults; with `named`, its key must be its name."""
     try:
-        source = read(path)
-        declared = validate(source, model)
+        state = path.stat()
+        stamp = (state.st_mtime_ns, state.st_size)
+        known = parsed.get(path)
+        if known is not None and known[0] == stamp:
+            source, declared = known[1], cast("Model", known[2])
+        else:
+            source = read(path)
+            declared = validate(source, model)
+            parsed[path] = stamp, source, declared
+    except OSError as error:
+        faults.append(Fault(str(path), 0, "", f"no readable file ({error.strerror})", "a file of declarations"))
+        return None, None
     except DeclarationError as error:
         faults.extend(error.faults)
         return None, None

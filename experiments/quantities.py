@@ -108,6 +108,7 @@ def _time_zone(value: object) -> str:
 
 
 Share = Annotated[float, Percent(0, 1, "a percentage from 0% to 100%")]
+Holdout = Annotated[float, Percent(0, 0.5, "a percentage from 0% to 50%")]
 Probability = Annotated[float, Percent(0.5, 0.9999, "a percentage from 50% to 99.99%")]
 Effect = Annotated[float, Percent(0.0001, 10, "a percentage above 0%, at most 1000%")]
 Margin = Annotated[float, Percent(-1, 0, "the loss that is still accepted, from -100% to 0%")]

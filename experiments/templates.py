@@ -1,13 +1,16 @@
 """Experiments to begin with: declarations with comments that teach, filled in for a shop."""
 
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
 
+from experiments.declaration import HOLDOUT
 from experiments.errors import RequestError
 from experiments.loading import Configs, load
 from experiments.refusals import describe
 
+_PLAIN = re.compile(r"[a-z][a-z0-9._-]*\Z")  # what YAML takes for text without quotes
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 
 
@@ -42,11 +45,13 @@ def write_template(name: str, key: str, configs_dir: Path) -> Path:
         raise RequestError(f"key: found {describe(key)}; wanted 1 to 64 of a-z 0-9 . _ -, the first a letter or digit")
     path = configs_dir / "experiments" / f"{key}.yaml"
     configs = load(configs_dir)
-    if key in configs.experiments or path.exists():
-        raise RequestError(f"key: found {describe(key)}, which is declared already; wanted a new one")
-    text = _text(name).replace("{{key}}", key)
+    if key in configs.experiments or path.exists() or key == HOLDOUT:
+        raise RequestError(f"key: found {describe(key)}, which is taken already; wanted a new one")
+    text = _text(name).replace(
+        "{{key}}", key if _PLAIN.match(key) and key not in ("true", "false", "null") else f'"{key}"'
+    )
     for placeholder, product in _products(configs).items():
-        text = text.replace("{{" + placeholder + "}}", product)
+        text = text.replace('"{{' + placeholder + '}}"', json.dumps(product, ensure_ascii=False))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

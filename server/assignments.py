@@ -127,13 +127,13 @@ def _assign(live: Live, key: str, visitor_id: str, context: Mapping[str, Any]) -
         return Given(Assignment(None, "none", None, "no_unit"))
     try:
         one = assign(experiment, unit_id, context, holdout=live.configs.shop.holdout)
-        return Given(one, _claim(live, experiment, unit_id, context, one))
+        return Given(one, claim_of(live, experiment, unit_id, context, one))
     except Exception:  # as above
         log.exception("assigning %s failed; the control is served", key)
         return Given(serve(experiment, experiment.control, "fault"))
 
 
-def _claim(
+def claim_of(
     live: Live, experiment: Experiment, unit_id: str, context: Mapping[str, Any], one: Assignment
 ) -> Claim | None:
     """Give what an exposure would say: of the variant, or of being held out from what the unit would have taken part in."""

@@ -12,7 +12,7 @@ from experiments.assignment import assign, unit_of
 from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
 from experiments.refusals import describe
-from server.assignments import exposures_of, plain
+from server.assignments import claim_of, exposures_of, plain
 from server.keys import KeyKind
 from server.live import Declarations, Live
 from server.problems import Problem
@@ -104,7 +104,10 @@ class Collector:
         told: dict[str, str | None] = {}
         if claim.experiment != HOLDOUT:  # who is held out was served an experiment, and vouched for as held out
             told = {"experiment": sent.experiment, "variant": sent.variant}
-        if claim.experiment == HOLDOUT or _experiment(live, claim.experiment).unit == "visitor_id":
+        declared = live.configs.experiments.get(
+            claim.experiment
+        )  # it may have been taken away since the token was given
+        if claim.experiment == HOLDOUT or (declared is not None and declared.unit == "visitor_id"):
             told["unit_id"] = sent.unit_id  # other units are customers, beside whom a visitor may stand
         for name, value in told.items():
             if value is not None and value != getattr(claim, name):
@@ -123,12 +126,14 @@ def _derived(live: Live, sent: DerivedExposure) -> Claim:
     experiment = _experiment(live, sent.experiment)
     unit_id = unit_of(experiment, sent.unit_id, sent.context)
     one = assign(experiment, unit_id, sent.context, holdout=live.configs.shop.holdout)
-    if not one.exposable or one.variant is None:
+    claim = claim_of(live, experiment, unit_id, sent.context, one)
+    if claim is None:
         found = f"a unit that is not in {experiment.key} ({one.reason})"
         raise RequestError(f"unit_id: found {found}; wanted none of its exposures")
     if sent.variant is not None and sent.variant != one.variant:
-        raise RequestError(f"variant: found {describe(sent.variant)}; wanted {describe(one.variant)}, as assigned")
-    return Claim(experiment.key, one.variant, unit_id, live.epochs[experiment.key])
+        wanted = "none, since the unit is held out" if one.variant is None else f"{describe(one.variant)}, as assigned"
+        raise RequestError(f"variant: found {describe(sent.variant)}; wanted {wanted}")
+    return claim
 
 
 def _declared(live: Live, interaction: Interaction) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from events.records import Reader
 from events.store import Store
 from experiments.declaration import HOLDOUT, declared_dict
-from experiments.errors import DeclarationError, StoreError
+from experiments.errors import DeclarationError
 from experiments.holdout import holdout_experiment
-from experiments.loading import Configs, load
+from experiments.loading import Configs, Parsed, load
 
-POLL_S = 0.3
+POLL_S = 0.25
+LOOKS = 3
+SHOP_FILES = ("shop.yaml", "catalog.yaml", "catalog.csv")
 
 log = logging.getLogger("crosslift")
 
@@ -47,46 +49,58 @@ class Declarations:
         self._store = store
         self._clock_ms = clock_ms
         self._served = self._seen = _signature(self._folder)
-        self.live = self._opened(source if isinstance(source, Configs) else load(source))
+        self._restless = 0
+        self._parsed: Parsed = {}
+        self._told = ""
+        self.live = self._opened(source if isinstance(source, Configs) else load(source, self._parsed))
         self.error: str | None = None
         self.on_change: Callable[[], object] = lambda: None
 
     def watch(self) -> None:
-        """Look at the files every 0.3 s, in a thread that ends with the process."""
+        """Look at the files four times a second, in a thread that ends with the process."""
         threading.Thread(target=self._watch, name="crosslift-reload", daemon=True).start()
 
     def reload_if_changed(self) -> None:
-        """Take the files if they have changed and then rested: a file is not read while it is being written."""
+        """
+        Take the files if they have changed and then rested: a file is not read while it is being written.
+
+        Files that never rest are taken at the third look all the same; what is half-written is a fault, and is not served.
+        """
         found = _signature(self._folder)
-        rested, self._seen = found == self._seen, found
-        if self._folder is None or not rested or found == self._served:
+        self._restless = 0 if found == self._seen else self._restless + 1
+        self._seen = found
+        if self._folder is None or found == self._served or 0 < self._restless < LOOKS:
             return
-        self._served = found
+        self._served, self._restless = found, 0
         try:
-            self.live = self._opened(load(self._folder))
+            self.live = self._opened(load(self._folder, self._parsed))
         except DeclarationError as error:
-            self._refuse(str(error))
-        except StoreError as error:
-            self._served = ()  # the files are right: try again at the next look
-            self._refuse(str(error))
+            places = f"{Path(error.faults[0].file).name}:{error.faults[0].line}"
+            self._refuse(f"{len(error.faults)} faults, the first in {places}; the log has them all", str(error))
+        except Exception as error:  # noqa: BLE001  a store that is away, a disk that fails: try again at the next look
+            self._served = ()
+            self._refuse("the declarations could not be taken; the log says why", str(error))
         else:
             self.error = None
             log.warning("declarations reloaded: %d experiments", len(self.live.configs.experiments))
         self.on_change()
 
-    def _refuse(self, error: str) -> None:
-        if error != self.error:
+    def _refuse(self, summary: str, error: str) -> None:
+        if error != self._told:
             log.error("declarations not reloaded, the last good ones serve on:\n%s", error)
-        self.error = error
+        self.error, self._told = summary, error
 
     def _opened(self, configs: Configs) -> Live:
         """Open the epochs of all running experiments; a paused or ended one keeps its last."""
         at_ms = self._clock_ms()
-        epochs = {
-            key: self._store.open_epoch(key, declared_dict(one), at_ms)
-            for key, one in configs.experiments.items()
-            if one.status == "running"
-        }
+        epochs: dict[str, int] = {}
+        for key, one in configs.experiments.items():
+            running = one.status == "running"
+            number = (
+                self._store.open_epoch(key, declared_dict(one), at_ms) if running else self._store.newest_epoch(key)
+            )
+            if number is not None:
+                epochs[key] = number
         shop = configs.shop
         if shop.holdout:
             epochs[HOLDOUT] = self._store.open_epoch(HOLDOUT, declared_dict(holdout_experiment(shop)), at_ms)
@@ -106,11 +120,11 @@ def _signature(folder: Path | None) -> Signature:
     if folder is None:
         return ()
     found = []
-    for path in (*folder.glob("*"), *folder.glob("experiments/*")):
+    for path in (*(folder / name for name in SHOP_FILES), *folder.glob("experiments/*")):
         if path.suffix.lower() in (".yaml", ".yml", ".csv") and path.name[0] != ".":
             try:
                 state = path.stat()
-            except OSError:  # gone between listing and looking
+            except OSError:  # not there, or gone between listing and looking
                 continue
             found.append((str(path), state.st_mtime_ns, state.st_size))
     return tuple(sorted(found))

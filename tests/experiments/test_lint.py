@@ -83,7 +83,7 @@ def test_a_rule_fires_where_it_should_and_nowhere_else(
 
 def test_the_examples_have_no_warnings(run: Run, tmp_path: Path) -> None:
     """Also strictly."""
-    result = run("check", ROOT / "configs", "--strict", "--store", f"sqlite:///{tmp_path}/none.db")
+    result = run("check", ROOT / "configs", "--strict")
     assert (result.exit_code, result.output) == (
         0,
         f"{ROOT / 'configs'}: 2 experiments, 10 products, no faults, no warnings.\n",
@@ -93,10 +93,9 @@ def test_the_examples_have_no_warnings(run: Run, tmp_path: Path) -> None:
 def test_strict_makes_warnings_fail(run: Run, write_configs: WriteConfigs, tmp_path: Path) -> None:
     """Otherwise they are said, and the answer is yes."""
     root = write_configs(files={"catalog.yaml": CATALOG}, ab=experiment("{kind: bundle, products: complements}"))
-    none = f"sqlite:///{tmp_path}/none.db"
-    result = run("check", root, "--store", none)
+    result = run("check", root)
     assert (result.exit_code, "[no-decline]" in result.output, "1 warning." in result.output) == (0, True, True)
-    assert run("check", root, "--strict", "--store", none).exit_code == 1
+    assert run("check", root, "--strict").exit_code == 1
 
 
 def test_many_declarations_are_checked_in_seconds(write_configs: WriteConfigs) -> None:
