@@ -83,6 +83,20 @@ def test_plan_from_given_rates(run: Run, tmp_path: Path) -> None:
         assert run(*wrong).exit_code == 2
 
 
+def test_what_cannot_be_told_is_not_called_enough(run: Run, store: Store, write_configs: WriteConfigs) -> None:
+    """No orders, nobody in traffic, no store: words, never a traceback or a false promise."""
+    configs = write_configs()
+    store.open_epoch("ab", declared_dict(load(configs).experiments["ab"]), AT)
+    store.write([Exposure(experiment="ab", unit_id="u", variant="control", exposed_at_ms=AT)])
+    told = run("plan", "ab", "--configs", configs, "--store", store.url)
+    assert (told.exit_code, "nothing can be told" in told.output) == (0, True)
+    closed = write_configs("closed", ab=AB.replace("status: running", "status: running\ntraffic: 0%"))
+    rates = ("--visitors-per-day", 100, "--conversion", "3%")
+    assert "nobody takes part" in run("plan", "ab", "--configs", closed, *rates).output
+    assert run("plan", "ab", "--configs", configs, *rates, "--order-value-variation", "1e200").exit_code == 2
+    assert run("check", configs, "--store", "sqlite:///nowhere.db").exit_code == 2
+
+
 def test_plan_and_lints_from_history(run: Run, store: Store, write_configs: WriteConfigs) -> None:
     """The store's own traffic and orders; too little of it, or a salt that changed, is warned of."""
     configs = write_configs()

@@ -136,9 +136,17 @@ def test_every_template_is_served_and_reported(run: Run, write_configs: WriteCon
         assert sum(row["units"] for row in found["variants"]) > 20, name
 
 
+@pytest.mark.parametrize("key", ["123", "true", "1.50", "1e5", "0", "a"])
+def test_any_key_gives_a_file_that_loads(run: Run, write_configs: WriteConfigs, key: str) -> None:
+    """Also one that YAML would take for a number."""
+    root = write_configs()
+    assert run("new", "aa", key, "--configs", root).exit_code == 0
+    assert key in load(root).experiments
+
+
 def test_new_refuses_what_it_cannot_write(run: Run, write_configs: WriteConfigs) -> None:
     """No such template, no such key, a key that is taken: exit code 2, nothing written."""
     root = write_configs()
-    for arguments in (("nothing", "x"), ("aa", "X Y"), ("aa", "ab"), ("aa",)):
+    for arguments in (("nothing", "x"), ("aa", "X Y"), ("aa", "ab"), ("aa", "holdout"), ("aa",)):
         assert run("new", *arguments, "--configs", root).exit_code == 2
     assert [path.name for path in (root / "experiments").iterdir()] == ["ab.yaml"]

@@ -59,6 +59,16 @@ CASES: list[tuple[str, dict[str, str], dict[str, str]]] = [
         {"ab": experiment(head=LAYER.format("l", "0%", "50%")), "two": experiment(key="two", head=LAYER.format("l", "50%", "100%"))},
     ),
     (
+        "mixed-layer",
+        {"ab": experiment(head=LAYER.format("l", "0%", "50%")), "two": experiment(key="two", head="unit: customer_id\n" + LAYER.format("l", "50%", "100%"))},
+        {"ab": experiment(head=LAYER.format("l", "0%", "50%")), "two": experiment(key="two", head=LAYER.format("l", "50%", "100%"))},
+    ),
+    (
+        "dear-complement",
+        {"ab": experiment("{kind: cross_sell, products: [dear]}", head="audience: {category: pairs}\n")},
+        {"ab": experiment("{kind: cross_sell, products: [cheap]}")},
+    ),
+    (
         "same-place",
         {"ab": experiment(), "two": experiment(key="two", head=LAYER.format("l", "0%", "50%"))},
         {"ab": experiment(), "two": experiment(key="two", placement="sidebar"), "three": experiment(key="three", status="draft")},

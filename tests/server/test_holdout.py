@@ -74,6 +74,18 @@ def test_exposures_by_token_tell_the_programme_too(held: tuple[Api, Path], store
     assert held_out == [(len(sent),)]
 
 
+def test_exposures_without_a_token_tell_the_holdout_too(held: tuple[Api, Path], store: Store) -> None:
+    """Whichever way exposures come, both arms of the holdout are logged by one rule."""
+    api, _ = held
+    for number in range(200):
+        api.events({"type": "exposure", "experiment": "ab", "visitor_id": f"v{number}"})
+    logged = rows(store, "SELECT DISTINCT variant FROM exposures WHERE experiment = 'holdout' ORDER BY 1")
+    assert logged == [("held_out",), ("programme",)]
+    out = next(f"v{number}" for number in range(200) if draw(f"holdout:v{number}") < 0.2)
+    rejected = api.events({"type": "exposure", "experiment": "ab", "visitor_id": out, "variant": "offer"})["rejected"]
+    assert rejected
+
+
 def test_the_programme_is_reported(held: tuple[Api, Path], store: Store, run: Run) -> None:
     """`crosslift report holdout`: the programme over the held-out, against the declared share."""
     api, configs = held

@@ -63,6 +63,26 @@ def test_a_bad_file_leaves_the_last_good_set(api: Api, configs: Path, caplog: py
     assert "crosslift_declarations_faulty 0.0" in api.client.get("/metrics").text
 
 
+def test_a_token_outlives_its_declaration(api: Api, configs: Path) -> None:
+    """What was served is logged, though the experiment has been taken away since."""
+    token = api.assign("anna")["ab"]["exposure_token"]
+    (configs / "experiments" / "ab.yaml").unlink()
+    settle(api)
+    assert "ab" not in api.assign()
+    assert api.events({"type": "exposure", "exposure_token": token, "visitor_id": "anna"})["accepted"] == 1
+
+
+def test_other_files_hold_no_change_up(api: Api, configs: Path) -> None:
+    """Neither files that are no declarations, nor one that is written without a pause."""
+    declare(configs, AB.replace("status: running", "status: paused"))
+    declarations = api.client.application.extensions["crosslift"]
+    for step in range(4):
+        (configs / "log.csv").write_text("x" * step)
+        declare(configs, AB.replace("key: ab", "key: phones") + "#" * step, "phones")
+        declarations.reload_if_changed()
+    assert api.assign()["ab"]["reason"] == "paused"
+
+
 def test_a_file_that_is_being_written_is_not_read(api: Api, configs: Path) -> None:
     """Only what has rested between two looks is taken."""
     declarations = api.client.application.extensions["crosslift"]
