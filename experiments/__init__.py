@@ -10,7 +10,7 @@ from experiments.errors import (
     RequestError,
     StoreError,
 )
-from experiments.loading import Configs, load, load_experiment
+from experiments.loading import Configs, load
 
 __all__ = [
     "AnalysisError",
@@ -29,5 +29,4 @@ __all__ = [
     "assign",
     "explain",
     "load",
-    "load_experiment",
 ]

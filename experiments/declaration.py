@@ -31,7 +31,6 @@ from experiments.yaml_source import KeyPath
 
 HOLDOUT = "holdout"  # the key of the experiment that the shop's holdout is
 
-Scalar = str | int | float | bool
 Contradiction = tuple[KeyPath, str, str]  # the path, what was found, what is wanted
 
 

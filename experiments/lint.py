@@ -175,6 +175,7 @@ def _listed(
     complementary: set[str],
 ) -> Iterator[Lint]:
     kind, ids = offer.kind, offer.products if isinstance(offer.products, list) else []
+    suited = {other for one in mains.values() for other in one.complements} or complementary
     for index, product_id in enumerate(ids):
         place = (*path, index)
         product = configs.products.get(product_id)
@@ -183,9 +184,7 @@ def _listed(
                 configs, experiment, place, "unknown-product", f"`{product_id}`, which the catalogue does not have",
                 "It would be shown without a title, a price or a picture.", "Add it to the catalogue, or take it out.",
             )  # fmt: skip
-        elif kind in ("cross_sell", "bundle") and product_id not in (
-            {other for one in mains.values() for other in one.complements} or complementary
-        ):
+        elif kind in ("cross_sell", "bundle") and product_id not in suited:
             yield at(
                 configs, experiment, place, "not-complementary", f"`{product_id}`, which no product names as a complement",
                 "What does not go with the product is seldom bought with it.",

@@ -139,20 +139,6 @@ def _priced(product: Product, currency: str) -> Product:
     return product.model_copy(update={name: amount and amount.quantize(places) for name, amount in amounts.items()})
 
 
-def load_experiment(path: str | Path) -> Experiment:
-    """
-    Load a single declaration.
-
-    Raises:
-        DeclarationError: Every fault of the file.
-    """
-    faults: list[Fault] = []
-    experiment, _ = _load_file(Path(path), Experiment, faults, {})
-    if experiment is None:
-        raise DeclarationError(faults)
-    return experiment
-
-
 def _load_file(
     path: Path,
     model: type[Model],
