@@ -139,13 +139,30 @@ class Order(Record):
     lines: Annotated[list[OrderLine], Field(max_length=1000)] = []
 
 
-AnyRecord = Exposure | Interaction | Order
+class Refund(Record):
+    """
+    Money given back on an order, in one of perhaps several refunds.
+
+    An order's `refunded_minor` is the sum of its refunds, or what its newest state says where that is more: a shop may send
+    either, or both.
+    """
+
+    shop: Id = "default"
+    order_id: Id
+    refund_id: Id
+    refunded_at_ms: Milliseconds
+    currency: Currency
+    refunded_minor: Annotated[Minor, Field(ge=0)]
+
+
+Priced = TypeVar("Priced", Order, Refund)
+AnyRecord = Exposure | Interaction | Order | Refund
 
 KINDS: Mapping[str, type[AnyRecord]] = {"exposures": Exposure, "interactions": Interaction, "orders": Order}
 
 _MONEY = {"gross", "discount", "shipping", "tax", "refunded", "cost", "value"}
 _GROSS = "gross: found nothing; wanted an amount such as 19.99, or lines that have one each"
-_TIMES = {"exposed_at", "occurred_at", "ordered_at", "updated_at"}
+_TIMES = {"exposed_at", "occurred_at", "ordered_at", "updated_at", "refunded_at"}
 
 
 class Reader:
@@ -193,10 +210,16 @@ class Reader:
             if len({line.line_id for line in lines}) < len(lines):
                 raise RequestError("lines: found a line_id twice; wanted each once")
             told = {**_sums(lines), **told, "lines": lines}
-        order = parse(Order, told)
-        if order.currency != self._currency:
-            raise RequestError(f"currency: found {order.currency}; wanted {self._currency}, the shop's currency")
-        return order
+        return self._in_currency(parse(Order, told))
+
+    def refund(self, fields: Mapping[str, Any]) -> Refund:
+        """Read one refund; `order` says what may be wrong."""
+        return self._in_currency(parse(Refund, {"currency": self._currency, **self.spelled_out(fields)}))
+
+    def _in_currency(self, record: Priced) -> Priced:
+        if record.currency != self._currency:
+            raise RequestError(f"currency: found {record.currency}; wanted {self._currency}, the shop's currency")
+        return record
 
     def _line(self, number: int, line: object) -> OrderLine:
         if not isinstance(line, dict):

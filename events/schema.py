@@ -6,6 +6,8 @@ from sqlite_utils import Database
 from sqlite_utils.db import Table
 from sqlite_utils.migrations import Migrations
 
+from events.sql import quarantine_digest
+
 MIGRATIONS = Migrations("crosslift")
 
 
@@ -66,6 +68,22 @@ def create_identities(db: Database) -> None:
     """Remember which unit a customer is, so that a second device joins it."""
     identities = {"customer_id": str, "unit_id": str, "company_id": str, "linked_at_ms": int}
     _create(db, "identities", identities, pk="customer_id", optional="company_id")
+
+
+@MIGRATIONS(name="003_refunds")
+def create_refunds(db: Database) -> None:
+    """Let refunds add up beside what orders state, tell a repeated payload, and remember where lakes are."""
+    refunds = {"shop": str, "order_id": str, "refund_id": str, "refunded_at_ms": int, "currency": str}
+    _create(db, "refunds", {**refunds, "refunded_minor": int}, pk=("shop", "order_id", "refund_id"))
+    db.execute("ALTER TABLE orders ADD COLUMN stated_refunded_minor INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE orders ADD COLUMN digest TEXT NOT NULL DEFAULT ''")
+    db.execute("UPDATE orders SET stated_refunded_minor = refunded_minor")
+    db.execute("ALTER TABLE quarantine ADD COLUMN digest TEXT NOT NULL DEFAULT ''")
+    for row in db.execute("SELECT id, source, payload FROM quarantine").fetchall():
+        db.execute("UPDATE quarantine SET digest = ? WHERE id = ?", (quarantine_digest(row[1], row[2]), row[0]))
+    db.execute("DELETE FROM quarantine WHERE id NOT IN (SELECT MIN(id) FROM quarantine GROUP BY digest)")
+    db.execute("CREATE UNIQUE INDEX quarantine_by_digest ON quarantine (digest)")
+    _create(db, "lakes", {"path": str}, pk="path")
 
 
 def _create_orders(db: Database) -> None:

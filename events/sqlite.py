@@ -1,75 +1,98 @@
 """The embedded store: one SQLite file in WAL mode, durable at every commit."""
 
-import json
+import fcntl
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
-from events.records import AnyRecord, Exposure, Interaction, Order
-from experiments.declaration import material
-from experiments.errors import StoreError
-
-SCHEMA_VERSION = "002_identities"  # the last migration of events/schema.py
-BUSY_S = 10.0  # how long a writer waits for another process
-
-_EXPOSURE = ("experiment", "unit_id", "variant", "epoch", "exposed_at_ms", "attributes", "bot")
-_INTERACTION = tuple(Interaction.model_fields)
-_ORDER = tuple(name for name in Order.model_fields if name != "lines")
-_LINE = ("shop", "order_id", "line_id", "product_id", "sku", "quantity", "gross_minor", "discount_minor",
-         "refunded_minor", "cost_minor", "offer_experiment", "offer_variant", "bundle_id")  # fmt: skip
-_TABLES = ("exposures", "interactions", "orders", "order_lines", "aliases", "identities", "epochs", "quarantine")
-
-
-def _insert(table: str, columns: Sequence[str], conflict: str) -> str:
-    named = ", ".join(columns)
-    return f"INSERT INTO {table} ({named}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT {conflict}"  # noqa: S608
-
-
-_INSERT_EXPOSURE = _insert("exposures", _EXPOSURE, "DO NOTHING")
-_EARLIER_EXPOSURE = (  # of two at the same time, the same one whichever came first
-    "UPDATE exposures SET epoch = ?, exposed_at_ms = ?, attributes = ?, bot = ?"
-    " WHERE experiment = ? AND unit_id = ? AND variant = ?"
-    " AND (?, ?, ?, ?) < (exposed_at_ms, epoch, attributes, bot)"
+from events.groups import GroupCommit
+from events.records import AnyRecord, Exposure, Interaction, Order, Refund
+from events.sql import (
+    EARLIER_EXPOSURE,
+    EARLIER_INTERACTION,
+    EXPOSURE,
+    INTERACTION,
+    LINE,
+    NEWER_ORDER,
+    NEWER_REFUND,
+    ORDER_STATE,
+    ORDER_UPDATES,
+    REFUND,
+    Execute,
+    SqlStore,
+    attributes_text,
+    order_state,
+    updates,
 )
-_INSERT_INTERACTION = _insert("interactions", _INTERACTION, "DO NOTHING")
-_INSERT_LINE = _insert("order_lines", _LINE, "DO NOTHING")
+from events.store import Fetch
+from experiments.errors import StoreBusy, StoreError
+
+SCHEMA_VERSION = "003_refunds"  # the last migration of events/schema.py
+BUSY_S = 10.0  # how long a writer waits for another process
+FETCHED_AT_ONCE = 10_000
+_OWN_FAULTS = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+)  # a record's
 
 
-def _state(table: str) -> str:
-    """Give an order's state as a row value: the newest wins, and of two as new the one with more refunded."""
-    first = ("updated_at_ms", "refunded_minor")
-    others = [f"ifnull({table}.{name}, '')" for name in _ORDER[2:] if name not in first]
-    return f"({', '.join([*(f'{table}.{name}' for name in first), *others])})"
+def _insert(table: str, columns: Sequence[str], conflict: str, last: str = "") -> str:
+    values = ", ".join(["?"] * (len(columns) - bool(last)) + ([last] if last else []))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) ON CONFLICT {conflict}"  # noqa: S608
 
 
+_REFUNDS = "SELECT ifnull(sum(refunded_minor), 0) FROM refunds WHERE shop = ? AND order_id = ?"
+_INSERT_EXPOSURE = _insert("exposures", EXPOSURE, "DO NOTHING")
+_EARLIER_EXPOSURE = _insert(
+    "exposures",
+    EXPOSURE,
+    f"(experiment, unit_id, variant) DO UPDATE SET {updates(EXPOSURE[3:])} WHERE {EARLIER_EXPOSURE}",
+)
+_INSERT_INTERACTION = _insert("interactions", INTERACTION, "DO NOTHING")
+_EARLIER_INTERACTION = _insert(
+    "interactions", INTERACTION, f"(event_id) DO UPDATE SET {updates(INTERACTION[1:])} WHERE {EARLIER_INTERACTION}"
+)
 _UPSERT_ORDER = _insert(
     "orders",
-    _ORDER,
-    "(shop, order_id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _ORDER[2:])
-    + f" WHERE {_state('excluded')} > {_state('orders')}",
+    (*ORDER_STATE, "refunded_minor"),
+    f"(shop, order_id) DO UPDATE SET {ORDER_UPDATES} WHERE {NEWER_ORDER}",
+    last=f"max(?, ({_REFUNDS}))",
+)
+_INSERT_LINE = _insert("order_lines", LINE, "DO NOTHING")
+_UPSERT_REFUND = _insert(
+    "refunds", REFUND, f"(shop, order_id, refund_id) DO UPDATE SET {updates(REFUND[3:])} WHERE {NEWER_REFUND}"
+)
+_APPLY_REFUNDS = (
+    f"UPDATE orders SET refunded_minor = max(stated_refunded_minor, ({_REFUNDS})) WHERE shop = ? AND order_id = ?"  # noqa: S608
 )
 
 
-class SqliteStore:
-    """The Store on SQLite; one connection, shared by the threads of a process behind a lock."""
+class SqliteStore(SqlStore):
+    """The Store on SQLite: one connection that writes, shared by the threads of a process, and one that reads."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.path = url.removeprefix("sqlite:///")
         self._lock = threading.Lock()
+        self._synchronous = ""
+        self._groups = GroupCommit(self._commit)
         try:
             self._connection = self._connect()
             self._enter_wal()
-            self._connection.execute("PRAGMA synchronous = FULL")
+            # SQLite lets waiting processes poll, and the unlucky starve; the kernel's lock queues them.
+            self._queue = open(f"{self.path}-lock", "ab")  # noqa: SIM115  closed with the store
             if not self._is_current():
                 self._migrate()
             self._reading = self._connect()  # readers of a WAL wait for no writer
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{url}: cannot be opened: {error}") from None
 
     def _connect(self) -> sqlite3.Connection:
@@ -87,109 +110,96 @@ class SqliteStore:
                     raise
                 time.sleep(0.02)
 
-    def write(self, records: Sequence[AnyRecord]) -> list[bool]:
-        """Write records in one transaction; Store.write says what is kept."""
-        with self._transaction() as execute:
-            return [_WRITERS[type(record)](execute, record) for record in records]
+    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+        """Write records in one transaction, with those of other threads; Store.write says what is kept."""
+        return self._groups.write(records, durable) if records else []
 
-    def open_epoch(self, experiment: str, declaration: Mapping[str, Any], declared_at_ms: int) -> int:
-        """Give the number of the declaration's epoch, opening a new one where it differs in more than its texts."""
-        newest = "SELECT epoch, declaration FROM epochs WHERE experiment = ? ORDER BY epoch DESC LIMIT 1"
-        with self._transaction() as execute:
-            row = execute(newest, (experiment,)).fetchone()
-            if row and json.dumps(material(json.loads(row[1]))) == json.dumps(material(declaration)):
-                return int(row[0])
-            number = int(row[0]) + 1 if row else 1
-            text = json.dumps(declaration, ensure_ascii=False)
-            execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (experiment, number, declared_at_ms, text))
-        return number
+    def _commit(self, batches: Sequence[Sequence[AnyRecord]], durable: bool) -> list[list[bool]]:
+        with self._transaction(durable) as execute:
+            return [[_WRITERS[type(record)](execute, record) for record in records] for records in batches]
 
-    def newest_epoch(self, experiment: str) -> int | None:
-        """Give the number of an experiment's newest epoch."""
-        row = self._read("SELECT MAX(epoch) FROM epochs WHERE experiment = ?", experiment)[0]
-        return None if row[0] is None else int(row[0])
+    @contextmanager
+    def _transaction(self, durable: bool = True) -> Iterator[Execute]:
+        """Hold the write lock of the file from the start, so that a transaction never fails half-way for want of it."""
+        if not self._lock.acquire(timeout=BUSY_S):
+            raise StoreBusy(f"{self.url}: another thread has been writing for {BUSY_S:g} s")
+        try:
+            self._wait_for_processes()
+            self._synchronise("FULL" if durable else "NORMAL")
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection.execute
+            self._connection.execute("COMMIT")
+        except _OWN_FAULTS:
+            raise
+        except sqlite3.Error as error:  # a disk that is full or fails, a lock, a damaged file
+            raise StoreError(f"{self.url}: {error}") from None
+        finally:
+            try:
+                if self._connection.in_transaction:  # a full disk has rolled back by itself
+                    self._connection.execute("ROLLBACK")
+            finally:
+                if not self._queue.closed:
+                    fcntl.flock(self._queue, fcntl.LOCK_UN)
+                self._lock.release()
 
-    def identify(self, visitor_id: str, customer_id: str, company_id: str | None, linked_at_ms: int) -> str:
-        """Link a visitor to a customer; Store.identify says how."""
-        with self._transaction() as execute:
-            alias = execute("SELECT unit_id FROM aliases WHERE visitor_id = ?", (visitor_id,)).fetchone()
-            visitor_unit = str(alias[0]) if alias else visitor_id
-            known = execute("SELECT unit_id FROM identities WHERE customer_id = ?", (customer_id,)).fetchone()
-            if known is None:
-                execute(
-                    "INSERT INTO identities VALUES (?, ?, ?, ?)", (customer_id, visitor_unit, company_id, linked_at_ms)
-                )
-                return visitor_unit
-            if company_id is not None:
-                execute("UPDATE identities SET company_id = ? WHERE customer_id = ?", (company_id, customer_id))
-            unit_id = str(known[0])
-            shared = execute(
-                "SELECT 1 FROM identities WHERE unit_id = ? AND customer_id <> ?", (visitor_unit, customer_id)
-            )
-            if alias is None and visitor_id != unit_id and shared.fetchone() is None:
-                execute("INSERT INTO aliases VALUES (?, ?, ?)", (visitor_id, unit_id, linked_at_ms))
-        return unit_id
+    def _wait_for_processes(self) -> None:
+        if self._queue.closed:
+            raise StoreError(f"{self.url}: has been closed")
+        fcntl.flock(self._queue, fcntl.LOCK_EX)
 
-    def quarantine(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
-        """Keep what could not be understood."""
-        with self._transaction() as execute:
-            for row in rows:
-                execute("INSERT INTO quarantine (received_at_ms, source, reason, payload) VALUES (?, ?, ?, ?)", row)
+    def _synchronise(self, level: str) -> None:
+        """Say whether a commit waits for the disk (FULL), or only for the operating system (NORMAL)."""
+        if level != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous = {level}")
+            self._synchronous = level
 
-    def add_key(self, digest: str, kind: str, hint: str, created_at_ms: int) -> None:
-        """Keep an API key by its SHA-256."""
-        with self._transaction() as execute:
-            execute("INSERT INTO keys VALUES (?, ?, ?, ?, NULL)", (digest, kind, hint, created_at_ms))
+    @contextmanager
+    def snapshot(self) -> Iterator[Fetch]:
+        """Open one consistent view of all tables; rows come in a stream."""
+        with closing(self._connect()) as connection:
+            connection.create_function("content_hash", -1, _content_hash, deterministic=True)
+            connection.execute("BEGIN")
 
-    def revoke_key(self, hint: str, revoked_at_ms: int) -> int:
-        """Revoke the keys with a hint; give how many there were."""
-        with self._transaction() as execute:
-            update = "UPDATE keys SET revoked_at_ms = ? WHERE hint = ? AND revoked_at_ms IS NULL"
-            return execute(update, (revoked_at_ms, hint)).rowcount
+            def fetch(query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+                cursor = connection.execute(query, values)
+                while rows := cursor.fetchmany(FETCHED_AT_ONCE):
+                    yield from rows
 
-    def keys(self) -> list[dict[str, Any]]:
-        """Give the keys, the oldest first."""
-        columns = ("digest", "kind", "hint", "created_at_ms", "revoked_at_ms")
-        rows = self._read(
-            "SELECT digest, kind, hint, created_at_ms, revoked_at_ms FROM keys ORDER BY created_at_ms, kind"
-        )
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+            try:
+                yield fetch
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.url}: {error}") from None
 
-    def secret(self, name: str, fresh: str) -> str:
-        """Give a stored secret; `fresh` is stored and given where there is none yet."""
-        with self._transaction() as execute:
-            execute("INSERT INTO secrets VALUES (?, ?) ON CONFLICT DO NOTHING", (name, fresh))
-            return str(execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()[0])
+    def backup(self, path: Path) -> None:
+        """Copy the whole store while it is written to; the copy is one moment's state."""
+        try:
+            with closing(self._connect()) as source, closing(sqlite3.connect(path)) as target:
+                source.backup(target)  # all pages within one read transaction: writers go on, and do not restart it
+                target.execute("PRAGMA journal_mode = DELETE")  # a single file
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: the backup cannot be written: {error}") from None
 
-    def counts(self) -> dict[str, int]:
-        """Give the number of rows of every table."""
-        return {table: int(self._read(f"SELECT COUNT(*) FROM {table}")[0][0]) for table in _TABLES}  # noqa: S608
+    def rename(self, pseudonyms: Mapping[str, str], quarantined: Sequence[int]) -> dict[str, int]:
+        """Put pseudonyms in the place of ids, and leave the ids in no unused page of the file or its log."""
+        self._connection.execute("PRAGMA secure_delete = ON")
+        changed = super().rename(pseudonyms, quarantined)
+        with self._lock:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute("PRAGMA secure_delete = OFF")
+        return changed
 
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
             self._reading.close()
             self._connection.close()
+            self._queue.close()
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
             return self._reading.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self.url}: {error}") from None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        """Hold the write lock of the file from the start, so that a transaction never fails half-way for want of it."""
-        with self._lock:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection.execute
-                self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise StoreError(f"{self.url}: {error}") from None
-            finally:
-                if self._connection.in_transaction:  # a full disk has rolled back by itself
-                    self._connection.execute("ROLLBACK")
 
     def _is_current(self) -> bool:
         try:
@@ -209,26 +219,56 @@ class SqliteStore:
                 MIGRATIONS.apply(Database(self._connection, execute_plugins=False))
 
 
-def _write_exposure(execute: Callable[..., sqlite3.Cursor], record: Exposure) -> bool:
-    key = (record.experiment, record.unit_id, record.variant)
-    state = (record.epoch, record.exposed_at_ms, json.dumps(record.attributes, ensure_ascii=False), int(record.bot))
-    if execute(_INSERT_EXPOSURE, (*key, *state)).rowcount:
+def _content_hash(*values: object) -> int:
+    return zlib.crc32(repr(values).encode())
+
+
+def _write_exposure(execute: Execute, record: Exposure) -> bool:
+    attributes = attributes_text(record.attributes)
+    row = (
+        record.experiment,
+        record.unit_id,
+        record.variant,
+        record.epoch,
+        record.exposed_at_ms,
+        attributes,
+        record.bot,
+    )
+    if execute(_INSERT_EXPOSURE, row).rowcount:
         return True
-    epoch, exposed_at_ms, attributes, bot = state
-    execute(_EARLIER_EXPOSURE, (*state, *key, exposed_at_ms, epoch, attributes, bot))
+    execute(_EARLIER_EXPOSURE, row)
     return False
 
 
-def _write_interaction(execute: Callable[..., sqlite3.Cursor], record: Interaction) -> bool:
-    return execute(_INSERT_INTERACTION, attrgetter(*_INTERACTION)(record)).rowcount > 0
+_interaction_row = attrgetter(*INTERACTION)
+_refund_row = attrgetter(*REFUND)
+_line_values = attrgetter(*LINE[2:])
 
 
-def _write_order(execute: Callable[..., sqlite3.Cursor], record: Order) -> bool:
-    if not execute(_UPSERT_ORDER, attrgetter(*_ORDER)(record)).rowcount:
+def _write_interaction(execute: Execute, record: Interaction) -> bool:
+    row = _interaction_row(record)
+    if execute(_INSERT_INTERACTION, row).rowcount:
+        return True
+    execute(_EARLIER_INTERACTION, row)
+    return False
+
+
+def _write_order(execute: Execute, record: Order) -> bool:
+    key = (record.shop, record.order_id)
+    state = order_state(record)
+    if not execute(_UPSERT_ORDER, (*state, record.refunded_minor, *key)).rowcount:
         return False
-    execute("DELETE FROM order_lines WHERE shop = ? AND order_id = ?", (record.shop, record.order_id))
+    execute("DELETE FROM order_lines WHERE shop = ? AND order_id = ?", key)
     for line in record.lines:
-        execute(_INSERT_LINE, (record.shop, record.order_id, *attrgetter(*_LINE[2:])(line)))
+        execute(_INSERT_LINE, (*key, *_line_values(line)))
+    return True
+
+
+def _write_refund(execute: Execute, record: Refund) -> bool:
+    if not execute(_UPSERT_REFUND, _refund_row(record)).rowcount:
+        return False
+    key = (record.shop, record.order_id)
+    execute(_APPLY_REFUNDS, (*key, *key))
     return True
 
 
@@ -236,4 +276,5 @@ _WRITERS: Mapping[type, Callable[..., bool]] = {
     Exposure: _write_exposure,
     Interaction: _write_interaction,
     Order: _write_order,
+    Refund: _write_refund,
 }

@@ -1,10 +1,20 @@
 """Where events are written: the contract that every store keeps, and the door to them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol
 
 from events.records import AnyRecord
 from experiments.errors import StoreError
+
+
+class Fetch(Protocol):
+    """Runs a query, and streams its rows."""
+
+    def __call__(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Run a query."""
+        ...
 
 
 class Store(Protocol):
@@ -16,15 +26,23 @@ class Store(Protocol):
 
     url: str
 
-    def write(self, records: Sequence[AnyRecord]) -> list[bool]:
+    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
         """
-        Write records in one transaction.
+        Write records, whole or not at all; what other threads write meanwhile shares the transaction.
 
-        Exposures keep the earliest of (experiment, unit_id, variant), interactions the first of an event_id, orders the
-        newest updated_at_ms of (shop, order_id).
+        Exposures keep the earliest of (experiment, unit_id, variant), interactions the earliest of an event_id, orders the
+        newest updated_at_ms of (shop, order_id), refunds the newest of (shop, order_id, refund_id). An order's refunded_minor
+        is the sum of its refunds, or what it states itself where that is more. Whatever the order of arrival, the same is kept.
+
+        Args:
+            records: What happened.
+            durable: False where losing the last moments at a power cut is acceptable; a crash of the process loses nothing.
 
         Returns:
             For every record, in order: True where it was new, False where it (or a newer state of it) was there already.
+
+        Raises:
+            StoreBusy: Too much waits to be written already.
         """
         ...
 
@@ -46,7 +64,15 @@ class Store(Protocol):
         ...
 
     def quarantine(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
-        """Keep what could not be understood: (received_at_ms, source, reason, payload)."""
+        """Keep what could not be understood: (received_at_ms, source, reason, payload); a repeated payload once."""
+        ...
+
+    def quarantined(self) -> list[tuple[int, int, str, str, str]]:
+        """Give (id, received_at_ms, source, reason, payload), the oldest first."""
+        ...
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Take rows out of the quarantine."""
         ...
 
     def add_key(self, digest: str, kind: str, hint: str, created_at_ms: int) -> None:
@@ -69,6 +95,42 @@ class Store(Protocol):
         """Give the number of rows of every table."""
         ...
 
+    def snapshot(self) -> AbstractContextManager[Fetch]:
+        """
+        Open one consistent view of all tables, as a function of a query and its values (`?`) that streams rows.
+
+        Queries may call content_hash(...) of any columns.
+        """
+        ...
+
+    def backup(self, path: Path) -> None:
+        """Copy the whole store to a new file while it is written to; the copy is one moment's state."""
+        ...
+
+    def prune_interactions(self, before_ms: int) -> int:
+        """Delete interactions of before a time; give how many."""
+        ...
+
+    def person(self, name: str) -> list[str]:
+        """Give every id of the person who has a visitor's or customer's id; empty where nothing is held of them."""
+        ...
+
+    def rename(self, pseudonyms: Mapping[str, str], quarantined: Sequence[int]) -> dict[str, int]:
+        """Put pseudonyms in the place of ids in all tables, delete rows of the quarantine, and give rows changed by table."""
+        ...
+
+    def remember_lake(self, path: str) -> None:
+        """Note where a lake was exported to."""
+        ...
+
+    def forget_lake(self, path: str) -> None:
+        """Note that a lake is gone."""
+        ...
+
+    def lakes(self) -> list[str]:
+        """Give the folders that were exported to."""
+        ...
+
     def close(self) -> None:
         """Let go of the store's resources."""
         ...
@@ -79,7 +141,7 @@ def open_store(url: str = "sqlite:///crosslift.db") -> Store:
     Open a store, creating or migrating its tables where needed.
 
     Args:
-        url: `sqlite:///relative.db` or `sqlite:////absolute/path.db`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db`, or `postgresql://user@host/database`.
 
     Raises:
         StoreError: The URL names no store, or the store cannot be opened.
@@ -88,4 +150,12 @@ def open_store(url: str = "sqlite:///crosslift.db") -> Store:
         from events.sqlite import SqliteStore
 
         return SqliteStore(url)
-    raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE")
+    if url.startswith(("postgresql://", "postgres://")):
+        try:
+            from events.postgres import PostgresStore
+        except ImportError as error:
+            raise StoreError(
+                f"--store: PostgreSQL wants the extra: pip install 'crosslift[postgres]' ({error})"
+            ) from None
+        return PostgresStore(url)
+    raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE or postgresql://...")

@@ -8,6 +8,7 @@ from experiments.errors import (
     DeclarationError,
     Fault,
     RequestError,
+    StoreBusy,
     StoreError,
 )
 from experiments.loading import Configs, load
@@ -24,6 +25,7 @@ __all__ = [
     "RequestError",
     "Shop",
     "Step",
+    "StoreBusy",
     "StoreError",
     "Variant",
     "assign",

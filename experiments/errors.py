@@ -5,6 +5,7 @@ CrossliftError
 ├── DeclarationError   mend the YAML
 ├── RequestError       mend the call
 ├── StoreError         try again, or mend the store
+│   └── StoreBusy      try again a little later
 └── AnalysisError      the data cannot answer
 """
 
@@ -54,6 +55,10 @@ class RequestError(CrossliftError):
 
 class StoreError(CrossliftError):
     """The store could not be opened, read or written; nothing of the write was kept."""
+
+
+class StoreBusy(StoreError):
+    """More waits to be written than the store can take in time; nothing of the write was kept."""
 
 
 class AnalysisError(CrossliftError):

@@ -19,7 +19,8 @@ from server.problems import Problem
 from server.requests import DerivedExposure, EventsBody, TokenExposure
 from server.tokens import Claim, Signer
 
-TYPES = ("exposure", *get_args(InteractionKind), "order")
+MONEY = ("order", "refund")  # what only a secret key may send
+TYPES = ("exposure", *get_args(InteractionKind), *MONEY)
 LATE_MS = 7 * 86_400_000  # how long a browser's outbox may have waited
 
 
@@ -45,10 +46,8 @@ class Collector:
             Problem: 403 for an order with a publishable key; nothing is written.
             StoreError: Nothing is written.
         """
-        orders = [index for index, event in enumerate(body.events) if event.get("type") == "order"]
-        if orders and kind != "secret":
-            detail = f"events.{orders[0]}: found an order sent with a publishable key; wanted a secret key (sk_), from a server"
-            raise Problem(403, detail)
+        if kind != "secret":
+            _refuse_money(body)
         live = self._declarations.live
         records: list[AnyRecord] = []
         sent_as: list[int] = []  # where among the records the first of each event stands
@@ -75,6 +74,8 @@ class Collector:
         fields = {name: value for name, value in event.items() if name != "type" and value is not None}
         if kind_of_event == "order":
             return [live.reader.order(fields)]
+        if kind_of_event == "refund":
+            return [live.reader.refund(fields)]
         if kind_of_event == "exposure":
             return self._exposure(live, live.reader.spelled_out(fields), kind)
         if "kind" in fields:
@@ -119,6 +120,14 @@ class Collector:
     def _timely(self, at_ms: int, name: str, kind: KeyKind) -> None:
         if kind == "publishable" and at_ms < self._clock_ms() - LATE_MS:
             raise RequestError(f"{name}: found a time more than 7 days ago; wanted a later one, or a secret key")
+
+
+def _refuse_money(body: EventsBody) -> None:
+    for index, event in enumerate(body.events):
+        if event.get("type") in MONEY:
+            article = "an order" if event["type"] == "order" else "a refund"
+            wanted = "wanted a secret key (sk_), from a server"
+            raise Problem(403, f"events.{index}: found {article} sent with a publishable key; {wanted}")
 
 
 def _derived(live: Live, sent: DerivedExposure) -> Claim:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 import crosslift
 from events import Store, open_store
 from experiments import CrossliftError
+from tests.postgres import PostgresServer, binaries
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -46,6 +47,18 @@ def write_configs(tmp_path: Path) -> WriteConfigs:
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL server of this test process's own."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL's server programs are not installed; `make test` installs them")
+    server = PostgresServer(programs)
+    server.start()
+    yield server
+    server.remove()
 
 
 @pytest.fixture

@@ -2,16 +2,18 @@
 
 import multiprocessing
 import random
-import sqlite3
-import uuid
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events import Exposure, Interaction, Order, Store, open_store
+from events import Exposure, Interaction, Order, Refund, Store, open_store
+from events.records import AnyRecord
 from experiments import StoreError
+from tests.postgres import PostgresServer
 
 AT = 1_777_636_800_000
 
@@ -37,12 +39,38 @@ def click(event_id: str = "e1") -> Interaction:
     return Interaction(event_id=event_id, kind="click", experiment="ab", variant="a", unit_id="u1", occurred_at_ms=AT)
 
 
-def rows(store: Store, table: str) -> list[tuple[object, ...]]:
-    """Read a table as another process would."""
-    with sqlite3.connect(store.url.removeprefix("sqlite:///")) as connection:
-        found = connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall()
-    connection.close()
-    return found
+def refund(number: int = 1, amount: int = 100, at: int = AT, order_number: int = 1) -> Refund:
+    return Refund(
+        order_id=f"o{order_number}",
+        refund_id=f"r{number}",
+        refunded_at_ms=at,
+        currency="USD",
+        refunded_minor=amount,
+    )
+
+
+KEYS = {
+    "exposures": "experiment, unit_id, variant",
+    "interactions": "event_id",
+    "orders": "shop, order_id",
+    "order_lines": "shop, order_id, line_id",
+    "refunds": "shop, order_id, refund_id",
+}
+
+
+def rows(store: Store, table: str, columns: str = "*") -> list[tuple[object, ...]]:
+    """Read a table in the order of its key."""
+    with store.snapshot() as fetch:
+        return list(fetch(f"SELECT {columns} FROM {table} ORDER BY {KEYS[table]}"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Name a fresh store of either kind: the contract is the same."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'events.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
 
 
 def test_a_new_record_is_told_from_a_repeated_one(store: Store) -> None:
@@ -64,7 +92,7 @@ def test_the_newest_state_of_an_order_is_kept(store: Store) -> None:
     lines = [{"line_id": "1", "gross_minor": 600}, {"line_id": "2", "gross_minor": 400}]
     assert store.write([order(updated=AT + 2, refunded_minor=100, lines=lines[:1])]) == [True]
     assert store.write([order(updated=AT, lines=lines)]) == [False]
-    assert [row[12] for row in rows(store, "orders")] == [100]
+    assert [row[0] for row in rows(store, "orders", "refunded_minor")] == [100]
     assert [row[2] for row in rows(store, "order_lines")] == ["1"]
     assert store.write([order(updated=AT + 3, lines=lines)]) == [True]
     assert [row[2] for row in rows(store, "order_lines")] == ["1", "2"]
@@ -79,36 +107,136 @@ def test_a_write_is_whole_or_not_at_all(store: Store) -> None:
     assert store.write([exposure()]) == [True]
 
 
+times = st.integers(AT, AT + 3)
 history = st.lists(
     st.one_of(
-        st.builds(exposure, st.sampled_from(["u1", "u2"]), st.sampled_from("ab"), st.integers(AT, AT + 3)),
-        st.builds(lambda number, step: order(number, AT + step, gross=step), st.integers(1, 3), st.integers(0, 4)),
-        st.builds(click, st.sampled_from(["e1", "e2"])),
+        st.builds(
+            lambda unit, variant, at, epoch, device: exposure(unit, variant, at, epoch, device=device),
+            st.sampled_from(["u1", "u2"]),
+            st.sampled_from("ab"),
+            times,
+            st.integers(1, 2),
+            st.sampled_from(["mobile", "Ärmel", "\u0000"]),
+        ),
+        st.builds(
+            lambda number, updated, gross, refunded, excluded, lines: order(
+                number,
+                updated,
+                gross,
+                refunded_minor=refunded,
+                excluded=excluded,
+                cost_minor=gross or None,
+                lines=[{"line_id": str(line), "gross_minor": gross} for line in range(lines)],
+            ),
+            st.integers(1, 2),
+            times,
+            st.integers(0, 2),
+            st.integers(0, 150),
+            st.sampled_from([None, "cancelled", "test"]),
+            st.integers(0, 2),
+        ),
+        st.builds(refund, st.integers(1, 2), st.integers(0, 100), times, st.integers(1, 2)),
+        st.builds(
+            lambda event_id, at, variant: click(event_id).model_copy(update={"occurred_at_ms": at, "variant": variant}),
+            st.sampled_from(["e1", "e2"]),
+            times,
+            st.sampled_from("ab"),
+        ),
     ),
-    max_size=12,
+    max_size=14,
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="session")
+def both_stores(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[list[Store]]:
+    """One store of each kind, for tests that empty them as they go."""
+    folder = tmp_path_factory.mktemp("both")
+    stores = [open_store(f"sqlite:///{folder / 'events.db'}"), open_store(postgres.new_database())]
+    yield stores
+    for store in stores:
+        store.close()
+
+
+def emptied(store: Store) -> Store:
+    with store._transaction() as execute:  # type: ignore[attr-defined]
+        for table in KEYS:
+            execute(f"DELETE FROM {table}")
+    return store
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_does_not_matter(
-    tmp_path: Path, events: list[Exposure | Order | Interaction], dice: random.Random
+    both_stores: list[Store], events: list[AnyRecord], dice: random.Random
 ) -> None:
-    """Shuffled, repeated and split, the same history gives the same tables."""
-    tables = []
-    for attempt in range(2):
-        path = tmp_path / f"{uuid.uuid4()}.db"  # an example of its own: the folder is shared by all
-        store = open_store(f"sqlite:///{path}")
+    """Shuffled, repeated and split, the same history gives the same tables, and the same ones in both stores."""
+    found = []
+    for attempt, store in enumerate([*both_stores, *both_stores]):
         sent = list(events)
         if attempt:
             sent += dice.choices(events, k=3) if events else []
             dice.shuffle(sent)
-        cut = dice.randint(0, len(sent))
-        store.write(sent[:cut])
-        store.write(sent[cut:])
-        tables.append([rows(store, table) for table in ("exposures", "orders", "order_lines", "interactions")])
-        store.close()
-    assert tables[0] == tables[1]
+        cuts = sorted(dice.randint(0, len(sent)) for _ in range(2))
+        emptied(store)
+        for part in (sent[: cuts[0]], sent[cuts[0] : cuts[1]], sent[cuts[1] :]):
+            store.write(part)
+        found.append({table: rows(store, table) for table in KEYS})
+    assert all(one == found[0] for one in found[1:])
+
+
+def test_refunds_add_up_once(store: Store) -> None:
+    """Beside what the order states, whichever comes first; a corrected refund takes the place of the old one."""
+
+    def refunded() -> object:
+        return rows(store, "orders", "refunded_minor")[0][0]
+
+    assert store.write([refund(1, 100), order(refunded_minor=50), refund(2, 30), refund(1, 100)]) == [True] * 3 + [
+        False
+    ]
+    assert refunded() == 130
+    store.write([order(updated=AT + 1, refunded_minor=400)])
+    assert refunded() == 400  # the order knows of more than the refunds that were sent
+    store.write([refund(2, 500, at=AT + 5), order(updated=AT + 2)])
+    assert refunded() == 600
+
+
+def test_a_record_that_cannot_be_written_takes_nobody_along(store: Store) -> None:
+    """Requests share a transaction; the faulty one fails alone."""
+    broken = order(2).model_copy(update={"gross_minor": "not a number"})
+    together = threading.Barrier(8)
+    failed: list[int] = []
+
+    def send(number: int) -> None:
+        together.wait()
+        try:
+            store.write([exposure(f"u{number}"), *([broken] if number == 3 else [])])
+        except StoreError:
+            failed.append(number)
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == [3]
+    assert store.counts()["exposures"] == 7
+
+
+def test_less_durable_writes_are_kept_all_the_same(store: Store) -> None:
+    """Only a power cut may lose them; the next write is as durable as ever."""
+    assert store.write([exposure("u1")], durable=False) == [True]
+    assert store.write([exposure("u2")]) == [True]
+    assert store.write([exposure("u1")]) == [False]
+
+
+def test_a_repeated_payload_is_quarantined_once(store: Store) -> None:
+    """Whoever sends the same broken thing again does not fill the disk."""
+    store.quarantine([(AT, "events", "wrong", '{"a": "\0"}'), (AT + 1, "events", "wrong", '{"a": "\0"}')])
+    store.quarantine([(AT + 2, "events", "still", '{"a": "\0"}'), (AT, "shopify", "wrong", "{}")])
+    found = store.quarantined()
+    assert [row[1:4] for row in found] == [(AT, "events", "wrong"), (AT, "shopify", "wrong")]
+    store.release([found[0][0]])
+    assert [row[2] for row in store.quarantined()] == ["shopify"]
 
 
 def test_epochs_open_when_more_than_text_changes(store: Store) -> None:
@@ -145,8 +273,10 @@ def test_several_processes_open_a_new_store_at_once(store_url: str) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_the_store_is_durable_wal(store: Store) -> None:
     """Write-ahead log, synced at every commit."""
+    store.write([exposure()])
     connection = store._connection  # type: ignore[attr-defined]
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
