@@ -1,35 +1,30 @@
 """The public web app: routes, keys and cookies around the assignments and the collector."""
 
-import logging
 import os
-import re
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-from flask import Flask, Request, Response, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from events.clock import now_ms
 from events.store import Store, open_store
-from experiments.errors import StoreError
 from experiments.loading import Configs
 from server.assignments import Assignments, mint_visitor_id
 from server.collect import Collector
 from server.counts import Counts
 from server.explain import explain_request
-from server.keys import KeyKind, Keyring
+from server.hot import HotPath, too_long
+from server.keys import Keyring, authorise
 from server.live import Declarations
-from server.problems import Problem
-from server.requests import MAX_BODY_BYTES, AssignmentsBody, EventsBody, IdentifyBody, read_body
+from server.problems import Problem, Reply, json_reply, reply_to
+from server.requests import MAX_BODY_BYTES, IdentifyBody, read_body
 from server.tokens import Signer
-
-COOKIE = "crosslift_visitor"
-COOKIE_S = 400 * 86_400  # the longest that browsers keep one
-
-log = logging.getLogger("crosslift")
+from server.visitors import cookie_visitor, set_cookie
 
 
 def create_app(
@@ -57,24 +52,19 @@ def create_app(
     declarations = Declarations(configs, opened, clock_ms)
     if watch:
         declarations.watch()
-    parts = Parts(
-        opened,
-        declarations,
-        Keyring(opened),
-        Assignments(declarations, opened, signer, clock_ms),
-        Collector(declarations, opened, signer, clock_ms),
-        Counts(declarations),
-        clock_ms,
-    )
+    parts = Parts(opened, declarations, Keyring(opened), Counts(declarations), clock_ms)
     app = Flask("crosslift", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.register_error_handler(Problem, _problem)
-    app.register_error_handler(StoreError, _store_problem)
     app.register_error_handler(HTTPException, _http_problem)
-    app.register_error_handler(Exception, _fault)
+    app.register_error_handler(Exception, _problem)
     _add_shop_routes(app, parts)
     _add_status_routes(app, parts)
     app.extensions["crosslift"] = declarations
+    assignments = Assignments(declarations, opened, signer, clock_ms)
+    collector = Collector(declarations, opened, signer, clock_ms)
+    app.wsgi_app = HotPath(  # type: ignore[method-assign]
+        app.wsgi_app, parts.keyring, assignments, collector, parts.counts, clock_ms
+    )
     return app
 
 
@@ -85,53 +75,28 @@ class Parts:
     store: Store
     declarations: Declarations
     keyring: Keyring
-    assignments: Assignments
-    collector: Collector
     counts: Counts
     clock_ms: Callable[[], int]
 
 
 def _add_shop_routes(app: Flask, parts: Parts) -> None:
-    """Add what storefronts and shops call; all of it wants a key."""
-
-    @app.post("/v1/assignments")
-    def post_assignments() -> Response:
-        """{visitor_id?, context?, experiments?, expose?, preview?} -> {visitor_id, assignments}; any key."""
-        _authorise(request, parts.keyring)
-        body = read_body(AssignmentsBody, request.get_data())
-        known = body.visitor_id or _cookie_visitor(request)
-        visitor_id = known or mint_visitor_id(parts.clock_ms())
-        answer = parts.assignments.answer(body, visitor_id)
-        parts.counts.assigned(answer)
-        response = _json(answer)
-        if known is None:
-            _keep(response, visitor_id)
-        return response
+    """Add what storefronts and shops call besides the hot routes; all of it wants a key."""
 
     @app.post("/v1/identify")
     def post_identify() -> Response:
         """{visitor_id?, customer_id, company_id?} -> {visitor_id, customer_id}: the unit from now on; any key."""
-        _authorise(request, parts.keyring)
+        authorise(request.environ, parts.keyring)
         body = read_body(IdentifyBody, request.get_data())
-        visitor_id = body.visitor_id or _cookie_visitor(request) or mint_visitor_id(parts.clock_ms())
+        kept = cookie_visitor(request.environ)
+        visitor_id = body.visitor_id or kept or mint_visitor_id(parts.clock_ms())
         unit_id = parts.store.identify(visitor_id, body.customer_id, body.company_id, parts.clock_ms())
-        response = _json({"visitor_id": unit_id, "customer_id": body.customer_id})
-        if unit_id != _cookie_visitor(request):
-            _keep(response, unit_id)
-        return response
-
-    @app.post("/v1/events")
-    def post_events() -> Response:
-        """{events: [...]} -> 202 {accepted, duplicates, rejected}; orders only with a secret key."""
-        kind = _authorise(request, parts.keyring)
-        answer = parts.collector.answer(read_body(EventsBody, request.get_data()), kind)
-        parts.counts.collected(answer)
-        return _json(answer, 202)
+        answer = {"visitor_id": unit_id, "customer_id": body.customer_id}
+        return _json(answer, () if unit_id == kept else (("Set-Cookie", set_cookie(unit_id)),))
 
     @app.get("/v1/explain")
     def get_explain() -> Response:
         """?experiment=KEY&visitor_id=ID&context=JSON -> each step of the assignment, and its outcome; secret key."""
-        if _authorise(request, parts.keyring) != "secret":
+        if authorise(request.environ, parts.keyring) != "secret":
             raise Problem(403, "key: found a publishable key; wanted a secret one (sk_)")
         return _json(explain_request(parts.declarations.live, request.args))
 
@@ -159,52 +124,28 @@ def _add_status_routes(app: Flask, parts: Parts) -> None:
 
 
 def app_from_environment() -> Flask:
-    """Build the app of a worker process, from CROSSLIFT_CONFIGS and CROSSLIFT_STORE."""
+    """Build the app of a worker process, from CROSSLIFT_CONFIGS and CROSSLIFT_STORE; the worker ends with its server."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="crosslift-parent", daemon=True).start()
     return create_app(os.environ["CROSSLIFT_CONFIGS"], os.environ["CROSSLIFT_STORE"], watch=True)
 
 
-def _authorise(sent: Request, keyring: Keyring) -> KeyKind:
-    """
-    Tell what the request's key allows.
-
-    Raises:
-        Problem: 401 without a key of ours; a secret key in the address is not taken, since addresses are logged.
-    """
-    scheme, _, bearer = sent.headers.get("Authorization", "").partition(" ")
-    key = (bearer.strip() if scheme.lower() == "bearer" else scheme) or sent.headers.get("X-API-Key", "")
-    if not key:
-        key = sent.args.get("key", "")
-        if key.startswith("sk_"):
-            raise _unauthorised("a secret key in the address")
-    kind = keyring.kind(key) if key else None
-    if kind is None:
-        raise _unauthorised("a key that is not known, or revoked" if key else "no key")
-    return kind
+def _end_with(parent: int) -> None:
+    """End this process when its parent has been killed, or a new server would find the port taken."""
+    while os.getppid() == parent:
+        time.sleep(0.25)
+    os._exit(1)
 
 
-def _unauthorised(found: str) -> Problem:
-    headers = {"WWW-Authenticate": 'Bearer realm="crosslift"'}
-    return Problem(401, f"key: found {found}; wanted Authorization: Bearer pk_... or sk_...", headers=headers)
+def _json(value: dict[str, Any], headers: Sequence[tuple[str, str]] = ()) -> Response:
+    return _response(json_reply(value, headers=headers))
 
 
-def _cookie_visitor(sent: Request) -> str | None:
-    value = sent.cookies.get(COOKIE, "")
-    return value if re.fullmatch(r"[\x21-\x7e]{1,256}", value) else None
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.headers)
 
 
-def _keep(response: Response, visitor_id: str) -> None:
-    """Set the first-party cookie that only the server can set: script-set ones live a week in some browsers."""
-    response.set_cookie(COOKIE, visitor_id, max_age=COOKIE_S, secure=True, samesite="Lax", httponly=True, path="/")
-
-
-def _json(value: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, mimetype="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _problem(problem: Problem) -> Response:
-    response = Response(orjson.dumps(problem.to_dict()), problem.status, mimetype="application/problem+json")
-    response.headers.update(problem.headers)
-    return response
+def _problem(error: Exception) -> Response:
+    return _response(reply_to(error))
 
 
 def _http_problem(error: HTTPException) -> Response:
@@ -215,17 +156,6 @@ def _http_problem(error: HTTPException) -> Response:
         return _problem(
             Problem(error.code, f"found {request.method} {request.path[:100]}; wanted {wanted}", headers=headers)
         )
-    detail = f"body: found more than {MAX_BODY_BYTES:,} bytes; wanted fewer" if error.code == 413 else error.description
-    return _problem(Problem(error.code or 500, detail or error.name, headers=headers))
-
-
-def _store_problem(error: StoreError) -> Response:
-    log.error("the store failed: %s", error)
-    return _problem(
-        Problem(503, "the store cannot be reached; nothing of this request was kept", headers={"Retry-After": "1"})
-    )
-
-
-def _fault(error: Exception) -> Response:
-    log.exception("a request failed", exc_info=error)
-    return _problem(Problem(500, "an unexpected fault; it is in the server's log"))
+    if error.code == 413:
+        return _problem(too_long())
+    return _problem(Problem(error.code or 500, error.description or error.name, headers=headers))

@@ -1,6 +1,7 @@
 """The commands of whoever runs the server: serve, keys."""
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -17,6 +18,8 @@ from experiments.cli import configs_option, format_option
 
 if TYPE_CHECKING:
     from events.store import Store
+
+THREADS = 32  # of a worker: most of them wait for the disk, together, and the slower it is the more share a commit
 
 
 @click.command()
@@ -49,6 +52,7 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
     shown = f"[{address}]" if ":" in address else address
     count = f"{workers} worker{'s' if workers > 1 else ''}"
     click.echo(f"crosslift starts on http://{shown}:{port} ({count}, {store_url}); Ctrl-C ends it")
+    logging.getLogger("_granian").addFilter(lambda record: "Python threads" not in record.getMessage())
     Server(
         "server.app:app_from_environment",
         factory=True,
@@ -56,7 +60,7 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
-        blocking_threads=4,
+        blocking_threads=THREADS,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
         websockets=False,

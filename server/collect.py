@@ -35,9 +35,14 @@ class Collector:
         self._signer = signer
         self._clock_ms = clock_ms
 
-    def answer(self, body: EventsBody, kind: KeyKind) -> dict[str, Any]:
+    def answer(self, body: EventsBody, kind: KeyKind, durable: bool = True) -> dict[str, Any]:
         """
         Write a request's events.
+
+        Args:
+            body: The events.
+            kind: What the request's key allows.
+            durable: Whether to wait for the disk.
 
         Returns:
             accepted + duplicates + rejected = the events sent; a rejected one says its index and what to mend.
@@ -59,7 +64,7 @@ class Collector:
                 records += read
             except RequestError as error:
                 rejected.append({"index": index, "error": str(error)})
-        written = self._store.write(records) if records else []
+        written = self._store.write(records, durable)
         if rejected and kind == "secret":  # a shop's own events are kept to be mended; what browsers make up is not
             now = self._clock_ms()
             kept = [(now, "events", one["error"], orjson.dumps(body.events[one["index"]]).decode()) for one in rejected]

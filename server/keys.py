@@ -4,12 +4,14 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import parse_qs
 
 from events.store import Store
 from experiments.errors import StoreError
+from server.problems import Problem
 
 KeyKind = Literal["publishable", "secret"]
 
@@ -58,3 +60,27 @@ class Keyring:
             log.error("keys cannot be read; those known so far serve on: %s", error)
             return
         self._kinds = {row["digest"]: row["kind"] for row in rows if row["revoked_at_ms"] is None}
+
+
+def authorise(environ: Mapping[str, Any], keyring: Keyring) -> KeyKind:
+    """
+    Tell what the key of a WSGI request allows.
+
+    Raises:
+        Problem: 401 without a key of ours; a secret key in the address is not taken, since addresses are logged.
+    """
+    scheme, _, bearer = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    key = (bearer.strip() if scheme.lower() == "bearer" else scheme) or environ.get("HTTP_X_API_KEY", "")
+    if not key and environ.get("QUERY_STRING"):
+        key = parse_qs(environ["QUERY_STRING"]).get("key", [""])[0]
+        if key.startswith("sk_"):
+            raise _unauthorised("a secret key in the address")
+    kind = keyring.kind(key) if key else None
+    if kind is None:
+        raise _unauthorised("a key that is not known, or revoked" if key else "no key")
+    return kind
+
+
+def _unauthorised(found: str) -> Problem:
+    headers = {"WWW-Authenticate": 'Bearer realm="crosslift"'}
+    return Problem(401, f"key: found {found}; wanted Authorization: Bearer pk_... or sk_...", headers=headers)

@@ -49,9 +49,7 @@ def write_configs(tmp_path: Path) -> WriteConfigs:
     return write
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """Start a PostgreSQL server of this test process's own."""
+def running_postgres() -> Iterator[PostgresServer]:
     programs = binaries()
     if programs is None:
         pytest.skip("PostgreSQL's server programs are not installed; `make test` installs them")
@@ -59,6 +57,18 @@ def postgres() -> Iterator[PostgresServer]:
     server.start()
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL server that the tests of this process share."""
+    yield from running_postgres()
+
+
+@pytest.fixture
+def postgres_of_its_own() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL server that a test may stop."""
+    yield from running_postgres()
 
 
 @pytest.fixture

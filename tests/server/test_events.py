@@ -190,7 +190,7 @@ def test_a_wrong_body_is_a_problem(api: Api, store: Store, body: object, status:
 def test_a_store_that_fails_is_503(api: Api, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is acknowledged; the client is told when to try again."""
 
-    def broken(records: object) -> list[bool]:
+    def broken(*_: object, **__: object) -> list[bool]:
         raise StoreError("disk I/O error")
 
     monkeypatch.setattr(store, "write", broken)
