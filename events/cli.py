@@ -1,7 +1,8 @@
-"""The commands around the store: explain, import."""
+"""The commands around the store: explain, import, export, backup, forget, prune."""
 
 import json
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,11 @@ from experiments.cli import configs_option, format_option
 from experiments.refusals import describe
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.progress import Progress, ProgressColumn
+
+    from events.store import Store
     from experiments.assignment import Step
 
 store_option = click.option(
@@ -28,20 +34,21 @@ store_option = click.option(
 @click.argument("kind", type=click.Choice(["exposures", "interactions", "orders"]))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--skip-bad-rows", is_flag=True, help="Import the good rows of a file that has bad ones.")
+@click.option("--shop", default="default", show_default=True, help="The shop of orders that do not say theirs.")
 @configs_option
 @store_option
-def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url: str) -> None:
+def import_(kind: str, file: Path, skip_bad_rows: bool, shop: str, configs: str, store_url: str) -> None:
     """
     Import a CSV FILE of exposures, interactions or orders.
 
-    Importing a file again changes nothing. When a row is bad, nothing is imported and the exit code is 1, unless
-    --skip-bad-rows is given.
+    The order exports of Shopify and WooCommerce are recognised by their headers. Importing a file again changes nothing.
+    When a row is bad, nothing is imported and the exit code is 1, unless --skip-bad-rows is given.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from events.clock import now_ms
-    from events.files import BadRows, import_csv, refuse_unreadable
+    from events.csv_rows import count_lines, refuse_unreadable
+    from events.files import BadRows, import_csv
     from events.store import open_store
     from experiments.loading import load
 
@@ -49,16 +56,18 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url:
     refuse_unreadable(file)  # before a store is made for nothing
     store = open_store(store_url)
     try:
-        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
-            task = progress.add_task(f"importing {kind}", total=None)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with _progress(*columns) as progress:
+            task = progress.add_task(f"importing {kind}", total=2 * count_lines(file))  # checked first, then written
             imported = import_csv(
                 file,
                 kind,
                 store,
                 loaded,
                 skip_bad_rows=skip_bad_rows,
+                shop=shop,
                 now_ms=now_ms(),
-                progress=lambda rows: progress.advance(task, rows),
+                progress=lambda lines: progress.advance(task, lines),
             )
     except BadRows as error:
         count = error.imported.rejected_count
@@ -70,6 +79,8 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, configs: str, store_url:
         click.echo(f"{file}:{line}: {reason}", err=True)
     if any(imported.ignored):
         click.echo(f"Columns not used: {', '.join(filter(None, imported.ignored))}.", err=True)
+    if imported.recognised:
+        click.echo(f"Recognised as {imported.recognised}.", err=True)
     rows = f"{imported.accepted:,} rows of {kind} imported, {imported.duplicates:,} there already"
     click.echo(f"{rows}, {imported.rejected_count:,} bad.")
 
@@ -128,8 +139,6 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _epoch(store_url: str, key: str) -> int | None:
     """Give the newest epoch that a store knows; None where there is no store, or it knows none."""
-    from contextlib import closing
-
     from events.store import open_store
 
     if store_url.startswith("sqlite:///") and not Path(store_url.removeprefix("sqlite:///")).is_file():
@@ -138,4 +147,115 @@ def _epoch(store_url: str, key: str) -> int | None:
         return store.newest_epoch(key)
 
 
-commands = [explain, import_]
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@store_option
+def export(folder: Path, store_url: str) -> None:
+    """
+    Bring a lake of Parquet files in DIR up to date with the store.
+
+    Files are partitioned by day (UTC); only days that changed are written, each replaced whole.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+    from events.lake import export as export_lake
+
+    with _opened(store_url) as store, _progress(TextColumn("exporting"), BarColumn(), MofNCompleteColumn()) as progress:
+        task = progress.add_task("exporting", total=None)
+        done = export_lake(store, folder, lambda files, total: progress.update(task, completed=files, total=total))
+    files = f"{done.written:,} files written with {done.rows:,} rows"
+    click.echo(f"{files}, {done.unchanged:,} unchanged, {done.removed:,} removed: {folder}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@store_option
+def backup(file: Path, store_url: str) -> None:
+    """
+    Copy the whole store to a new FILE, while servers go on writing.
+
+    Of SQLite the copy is a store of its own; of PostgreSQL it is pg_dump's custom format.
+    """
+    if file.exists():
+        raise click.UsageError(f"{file}: found a file already; wanted a name that is free")
+    if not file.parent.is_dir():
+        raise click.UsageError(f"{file.parent}: found no such folder; wanted one that exists")
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        with _opened(store_url) as store:
+            store.backup(unfinished)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    click.echo(f"{file}: {file.stat().st_size:,} bytes.")
+
+
+@click.command()
+@click.argument("visitor")
+@click.option(
+    "--lake",
+    "lakes",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="A lake besides those that this store was exported to; may be repeated.",
+)
+@click.option("--skip-missing-lakes", is_flag=True, help="Go on where a lake is not there any more.")
+@store_option
+@format_option
+def forget(visitor: str, lakes: tuple[Path, ...], skip_missing_lakes: bool, store_url: str, format_: str) -> None:
+    """
+    Replace the ids of a VISITOR or customer by random pseudonyms, everywhere and for good.
+
+    Devices and customer numbers that are known to be theirs go too, in the store and in its lakes; sums stay as they were.
+    """
+    from events.forget import forget as forget_person
+
+    with _opened(store_url) as store:
+        done = forget_person(store, visitor, lakes, skip_missing_lakes)
+    if format_ == "json":
+        click.echo(json.dumps(asdict(done), indent=2))
+    else:
+        changed = ", ".join(f"{table} {count:,}" for table, count in done.rows.items() if count)
+        click.echo(f"{done.ids} id{'s' if done.ids > 1 else ''} replaced by pseudonyms. Rows: {changed or 'none'}.")
+        for lake, files in done.lakes.items():
+            click.echo(f"{lake}: {files:,} files rewritten.")
+        for lake in done.missing_lakes:
+            click.echo(f"{lake}: not there, skipped.")
+        click.echo("Order numbers stay. Backups and copies made before still hold the ids.")
+
+
+@click.command()
+@click.option("--before", required=True, type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="A day (UTC), kept.")
+@store_option
+def prune(before: "datetime", store_url: str) -> None:
+    """
+    Delete the interactions of before a day; exposures and orders, which reports rest on, stay.
+
+    Servers may go on. Lakes keep what was exported to them.
+    """
+    from datetime import UTC
+
+    with _opened(store_url) as store:
+        count = store.prune_interactions(int(before.replace(tzinfo=UTC).timestamp() * 1000))
+    click.echo(f"{count:,} interactions of before {before.date()} deleted.")
+
+
+def _opened(store_url: str) -> "closing[Store]":
+    """Open a store that is there: these commands have nothing to do in a new one."""
+    from events.store import open_store
+
+    path = Path(store_url.removeprefix("sqlite:///"))
+    if store_url.startswith("sqlite:///") and not path.is_file():
+        raise click.UsageError(f"--store: found no file {path}; wanted a store that exists")
+    return closing(open_store(store_url))
+
+
+def _progress(*columns: "ProgressColumn") -> "Progress":
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+
+
+commands = [explain, import_, export, backup, forget, prune]

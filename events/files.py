@@ -1,25 +1,31 @@
-"""CSV files in: exposures, interactions and orders, a row each."""
+"""CSV files in: exposures, interactions and orders."""
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
-from events.records import KINDS, AnyRecord, Exposure, Interaction, Order, Reader
+from events.csv_rows import Row, read_header, read_rows, refuse_unreadable
+from events.order_exports import OrderExport, recognise
+from events.records import KINDS, AnyRecord, Exposure, Interaction, Reader
 from events.store import Store
 from experiments.declaration import declared_dict
 from experiments.errors import RequestError
 from experiments.loading import Configs
 from experiments.refusals import describe
 
-RowReader = Callable[[Mapping[str, Any]], AnyRecord]
+Progress = Callable[[int], object]
 Logged = TypeVar("Logged", Exposure, Interaction)
 
 ROWS_A_COMMIT = 5_000
 REPORTED_ROWS = 20
+_NEEDED = {
+    "exposures": ["experiment", "unit_id", "variant", "exposed_at"],
+    "interactions": ["event_id", "kind", "experiment", "variant", "unit_id", "occurred_at"],
+    "orders": ["order_id", "ordered_at", "gross"],
+}
 
 
 @dataclass
@@ -28,11 +34,12 @@ class Imported:
     What an import did.
 
     Attributes:
-        accepted: Rows that were new.
-        duplicates: Rows that were there already, or older than what was there.
+        accepted: Records that were new.
+        duplicates: Records that were there already, or older than what was there.
         rejected: (line, reason) of the first bad rows.
-        rejected_count: How many rows were bad.
+        rejected_count: How many were bad.
         ignored: Columns that mean nothing to crosslift.
+        recognised: Whose export the file is; empty for a file of our own columns.
     """
 
     accepted: int = 0
@@ -40,6 +47,13 @@ class Imported:
     rejected: list[tuple[int, str]] = field(default_factory=list)
     rejected_count: int = 0
     ignored: list[str] = field(default_factory=list)
+    recognised: str = ""
+
+    def reject(self, line: int, error: RequestError) -> None:
+        """Note a bad row."""
+        self.rejected_count += 1
+        if len(self.rejected) < REPORTED_ROWS:
+            self.rejected.append((line, str(error)))
 
 
 class BadRows(RequestError):
@@ -50,19 +64,14 @@ class BadRows(RequestError):
         super().__init__("\n".join(f"{path}:{line}: {reason}" for line, reason in imported.rejected))
 
 
-def refuse_unreadable(path: Path) -> None:
-    """
-    Refuse what cannot be imported whatever it holds.
+@dataclass(frozen=True)
+class _Layout:
+    """How a file is read: which rows belong together, and what they become."""
 
-    Raises:
-        RequestError: No file, an empty one, or one that cannot be read twice.
-    """
-    if not path.exists():
-        raise RequestError(f"{path}: found no such file; wanted a CSV file")
-    if not path.is_file():
-        raise RequestError(f"{path}: found no file that can be read twice; wanted a CSV file")
-    if not path.stat().st_size:
-        raise RequestError(f"{path}: found an empty file; wanted a header and rows")
+    read: Callable[[Sequence[Row]], AnyRecord]
+    key: str = ""
+    recognised: str = ""
+    ignored: Sequence[str] = ()
 
 
 def import_csv(
@@ -72,42 +81,41 @@ def import_csv(
     configs: Configs,
     *,
     skip_bad_rows: bool = False,
+    shop: str = "default",
     now_ms: int,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress = lambda _: None,
 ) -> Imported:
     """
     Import a CSV file; importing it again changes nothing.
 
     Args:
-        path: UTF-8, comma-separated, with a header; docs/importing.md lists the columns.
+        path: UTF-8, comma-separated, with a header; docs/importing.md lists the columns, and the order exports that are known.
         kind: `exposures`, `interactions` or `orders`.
         store: Where the rows go.
-        configs: Whose experiments, currency and time zone the rows are held against.
+        configs: Whose experiments, currency, time zone and costs the rows are held against.
         skip_bad_rows: Import the good rows of a file that has bad ones.
+        shop: The shop of orders that do not say theirs.
         now_ms: The time at which epochs are opened for experiments that have none.
-        progress: Called with the number of rows done.
+        progress: Called with the number of lines done, of the file read twice.
 
     Raises:
         BadRows: A row is bad; nothing was imported.
         RequestError: The file cannot be read as CSV with the columns that are needed; nothing was imported.
     """
     refuse_unreadable(path)
-    read = _row_reader(kind, configs)
-    checked = Imported(ignored=_ignored_columns(path, kind))
-    for _ in _records(
-        path, read, checked
-    ):  # the whole file first: what is wrong with it is known before anything is written
+    layout = _layout(path, kind, configs, shop)
+    told = {"ignored": list(layout.ignored), "recognised": layout.recognised}
+    checked = Imported(**told)  # type: ignore[arg-type]
+    for _ in _records(path, layout, checked, progress):  # the whole file first: its faults are known before a write
         pass
     if checked.rejected_count and not skip_bad_rows:
         raise BadRows(path, checked)
-    imported = Imported(ignored=checked.ignored)
-    numbered = _with_epochs(_records(path, read, imported), store, configs, now_ms)
+    imported = Imported(**told)  # type: ignore[arg-type]
+    numbered = _with_epochs(_records(path, layout, imported, progress), store, configs, now_ms)
     for records in _batches(numbered, ROWS_A_COMMIT):
         fresh = store.write(records)
         imported.accepted += sum(fresh)
         imported.duplicates += len(fresh) - sum(fresh)
-        if progress:
-            progress(len(records))
     return imported
 
 
@@ -122,92 +130,62 @@ def _batches(records: Iterator[AnyRecord], size: int) -> Iterator[list[AnyRecord
         yield batch
 
 
-def _records(path: Path, read: RowReader, imported: Imported) -> Iterator[AnyRecord]:
-    """
-    Read the rows, noting the bad ones.
-
-    Raises:
-        RequestError: From some line on the file is no CSV in UTF-8.
-    """
-    with _opened(path) as file:
-        rows = csv.reader(file, strict=True)
-        header = [name.strip() for name in next(rows)]
-        while True:
-            line = rows.line_num + 1
-            try:
-                cells = next(rows, None)
-            except csv.Error as error:
-                raise RequestError(
-                    f"{path}:{line}: found a row that is no CSV ({error}); wanted its quotes mended"
-                ) from None
-            except UnicodeDecodeError:
-                raise _not_utf8(path) from None
-            if cells is None:
-                return
-            try:
-                if cells:
-                    yield read(_named(header, cells))
-            except RequestError as error:
-                imported.rejected_count += 1
-                if len(imported.rejected) < REPORTED_ROWS:
-                    imported.rejected.append((line, str(error)))
-
-
-def _opened(path: Path) -> TextIO:
-    try:
-        return path.open(newline="", encoding="utf-8-sig")
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _not_utf8(path: Path) -> RequestError:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                return RequestError(f"{path}:{number}: found the byte {line[error.start]:#04x}; wanted UTF-8 text")
-    return RequestError(f"{path}: found bytes that are not UTF-8; wanted UTF-8 text")
-
-
-def _named(header: list[str], cells: list[str]) -> dict[str, Any]:
-    if len(cells) != len(header):
-        raise RequestError(f"found {len(cells)} cells; wanted {len(header)}, as many as the header has")
-    return {name: cell for name, cell in zip(header, cells, strict=True) if cell.strip() != ""}
-
-
-def _ignored_columns(path: Path, kind: str) -> list[str]:
-    """
-    Give the columns that no field is read from.
-
-    Raises:
-        RequestError: The file has no header, or lacks a column that is needed.
-    """
-    with _opened(path) as file:
+def _records(path: Path, layout: _Layout, imported: Imported, progress: Progress) -> Iterator[AnyRecord]:
+    """Read the rows, noting the bad ones."""
+    reported = 1
+    for line, rows in _grouped(path, layout, imported):
         try:
-            header = [name.strip() for name in next(csv.reader(file), [])]
-        except UnicodeDecodeError:
-            raise _not_utf8(path) from None
-        except csv.Error as error:
-            raise RequestError(f"{path}:1: found no readable header ({error}); wanted column names") from None
-    needed = {
-        "exposures": ["experiment", "unit_id", "variant", "exposed_at"],
-        "orders": ["order_id", "ordered_at", "gross"],
-    }
-    needed["interactions"] = ["event_id", "kind", "experiment", "variant", "unit_id", "occurred_at"]
+            yield layout.read(rows)
+        except RequestError as error:
+            imported.reject(line, error)
+        if line - reported >= ROWS_A_COMMIT:
+            progress(line - reported)
+            reported = line
+
+
+def _grouped(path: Path, layout: _Layout, imported: Imported) -> Iterator[tuple[int, list[Row]]]:
+    """Put rows of an export that follow each other and share its key together, under the first one's line."""
+    first, group = 0, list[Row]()
+    for line, row in read_rows(path):
+        if isinstance(row, RequestError):
+            if layout.recognised:  # of some order a part would be missing
+                raise RequestError(f"{path}:{line}: {row}")
+            imported.reject(line, row)
+            continue
+        if not layout.recognised:
+            yield line, [row]
+            continue
+        lowered = {name.lower(): value.removeprefix("'") for name, value in row.items()}  # ' marks text in spreadsheets
+        if group and (not layout.key or lowered.get(layout.key) != group[0].get(layout.key)):
+            yield first, group
+            group = []
+        if not group:
+            first = line
+        group.append(lowered)
+    if group:
+        yield first, group
+
+
+def _layout(path: Path, kind: str, configs: Configs, shop: str) -> _Layout:
+    """
+    Tell how a file is to be read.
+
+    Raises:
+        RequestError: It lacks a column that is needed.
+    """
+    header = read_header(path)
+    export = recognise(header) if kind == "orders" else None
+    if export is not None:
+        return _Layout(_export_reader(export, configs, shop), export.key, export.name)
     spellings = _spellings(kind)
     present = {spellings[name] for name in header if name in spellings}
-    missing = [name for name in needed[kind] if name not in present]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise RequestError(f"{path}:1: found the columns {', '.join(map(repr, twice))} twice; wanted each once")
-    if missing and len(header) == 1 and ";" in header[0]:
-        raise RequestError(f"{path}:1: found columns parted by semicolons; wanted commas")
+    missing = [name for name in _NEEDED[kind] if name not in present]
     if missing:
-        raise RequestError(
-            f"{path}:1: found the columns {', '.join(header) or 'none'}; wanted {', '.join(missing)} too"
-        )
-    return [name for name in header if name not in spellings and not name.startswith("attributes.")]
+        known = "; nor is it an order export of Shopify's or WooCommerce's" if kind == "orders" else ""
+        wanted = f"wanted {', '.join(missing)} too{known}"
+        raise RequestError(f"{path}:1: found the columns {', '.join(header) or 'none'}; {wanted}")
+    ignored = [name for name in header if name not in spellings and not name.startswith("attributes.")]
+    return _Layout(_row_reader(kind, configs, shop), ignored=ignored)
 
 
 def _spellings(kind: str) -> dict[str, str]:
@@ -216,29 +194,44 @@ def _spellings(kind: str) -> dict[str, str]:
     for column in KINDS[kind].model_fields:
         plain = column.removesuffix("_minor").removesuffix("_ms")
         spellings |= {column: plain, plain: plain}
-    left_out = (
-        "lines",
-        "epoch",
-    )  # rows have no lines, and belong to the epoch of the declaration they are held against
-    return {name: plain for name, plain in spellings.items() if plain not in left_out}
+    # Rows have no lines, and belong to the epoch of the declaration they are held against.
+    return {name: plain for name, plain in spellings.items() if plain not in ("lines", "epoch")}
 
 
-def _row_reader(kind: str, configs: Configs) -> RowReader:
+def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:
+    reader = _reader(configs)
+
+    def read(rows: Sequence[Row]) -> AnyRecord:
+        try:
+            fields = {"shop": shop, **export.read(rows, configs.shop.currency)}
+        except KeyError as error:
+            raise RequestError(f"{error.args[0]}: found nothing; wanted a value here") from None
+        return reader.refund(fields) if "refund_id" in fields else reader.order(fields)
+
+    return read
+
+
+def _reader(configs: Configs) -> Reader:
+    return Reader(configs.shop.currency, configs.shop.time_zone, costs_minor=configs.costs_minor())
+
+
+def _row_reader(kind: str, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:
     known = _spellings(kind)
-    reader = Reader(configs.shop.currency, configs.shop.time_zone)
+    reader = _reader(configs)
 
-    def order(row: Mapping[str, Any]) -> Order:
-        return reader.order({"source": "csv", **{name: value for name, value in row.items() if name in known}})
+    def order(row: Row) -> AnyRecord:
+        told = {name: value for name, value in row.items() if name in known}
+        return reader.order({"source": "csv", "shop": shop, **told})
 
-    def interaction(row: Mapping[str, Any]) -> Interaction:
+    def interaction(row: Row) -> AnyRecord:
         return _declared(reader.interaction({name: value for name, value in row.items() if name in known}), configs)
 
-    def exposure(row: Mapping[str, Any]) -> Exposure:
+    def exposure(row: Row) -> AnyRecord:
         fields = {name: value for name, value in row.items() if name in known and name != "attributes"}
         return _declared(reader.exposure({**fields, "attributes": _attributes(row)}), configs)
 
-    readers: dict[str, RowReader] = {"orders": order, "interactions": interaction, "exposures": exposure}
-    return readers[kind]
+    read = {"orders": order, "interactions": interaction, "exposures": exposure}[kind]
+    return lambda rows: read(rows[0])
 
 
 def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,9 @@ class SqliteStore(SqlStore):
         try:
             self._connection = self._connect()
             self._enter_wal()
+            self._connection.execute(
+                "PRAGMA secure_delete = ON"
+            )  # what was overwritten or forgotten is in no free page
             # SQLite lets waiting processes poll, and the unlucky starve; the kernel's lock queues them.
             self._queue = open(f"{self.path}-lock", "ab")  # noqa: SIM115  closed with the store
             if not self._is_current():
@@ -180,12 +183,10 @@ class SqliteStore(SqlStore):
             raise StoreError(f"{path}: the backup cannot be written: {error}") from None
 
     def rename(self, pseudonyms: Mapping[str, str], quarantined: Sequence[int]) -> dict[str, int]:
-        """Put pseudonyms in the place of ids, and leave the ids in no unused page of the file or its log."""
-        self._connection.execute("PRAGMA secure_delete = ON")
+        """Put pseudonyms in the place of ids, and leave the ids in no log either."""
         changed = super().rename(pseudonyms, quarantined)
         with self._lock:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.execute("PRAGMA secure_delete = OFF")
         return changed
 
     def close(self) -> None:

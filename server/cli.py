@@ -1,4 +1,4 @@
-"""The commands of whoever runs the server: serve, keys."""
+"""The commands of whoever runs the server: serve, keys, preview, quarantine."""
 
 import json
 import logging
@@ -200,4 +200,47 @@ def preview(key: str, variant: str, url: str, hours: int, configs: str, store_ur
     click.echo(urlunsplit(parts._replace(query=urlencode([*query, ("crosslift_preview", token)]))))
 
 
-commands = [serve, keys, preview]
+@click.group()
+def quarantine() -> None:
+    """Look at events of the shop's own that could not be understood, and take them once they can."""
+
+
+@quarantine.command("list")
+@store_option
+@format_option
+def list_(store_url: str, format_: str) -> None:
+    """List what is held, the oldest first, with its reason."""
+    with _opened(store_url) as store:
+        held = store.quarantined()
+    if format_ == "json":
+        names = ("id", "received_at_ms", "source", "reason", "payload")
+        click.echo(json.dumps({"quarantine": [dict(zip(names, row, strict=True)) for row in held]}, indent=2))
+        return
+    for number, received_at_ms, source, reason, payload in held:
+        at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(received_at_ms / 1000))
+        click.echo(f"{number}  {at} UTC  {source}\n   {reason}\n   {payload[:300]}{'…' if len(payload) > 300 else ''}")
+    click.echo(f"{len(held):,} held." + (" `crosslift quarantine replay` tries them again." if held else ""))
+
+
+@quarantine.command()
+@click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
+@configs_option
+@store_option
+def replay(ids: tuple[int, ...], configs: str, store_url: str) -> None:
+    """
+    Try again what is held, or only the IDs that `crosslift quarantine list` shows.
+
+    Nothing counts twice. What is still refused stays, with its reason; then the exit code is 1.
+    """
+    from server.quarantine import replay as replay_held
+
+    with _opened(store_url) as store:
+        taken, refused = replay_held(store, configs, ids)
+    for number, reason in refused:
+        click.echo(f"{number}: {reason}", err=True)
+    click.echo(f"{taken:,} taken, {len(refused):,} still refused.")
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
+commands = [serve, keys, preview, quarantine]

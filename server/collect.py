@@ -72,6 +72,16 @@ class Collector:
         fresh = [written[index] for index in sent_as]
         return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
 
+    def take(self, event: Mapping[str, Any]) -> None:
+        """
+        Take one event as a secret key would send it: what was rejected once, and is replayed.
+
+        Raises:
+            RequestError: It is still not to be understood.
+            StoreError: It cannot be written.
+        """
+        self._store.write(self._records(self._declarations.live, event, "secret"))
+
     def _records(self, live: Live, event: Mapping[str, Any], kind: KeyKind) -> Sequence[AnyRecord]:
         kind_of_event = event.get("type")
         if kind_of_event not in TYPES:
