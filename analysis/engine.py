@@ -1,6 +1,55 @@
-"""Runs an Ibis expression and gives its few rows."""
+"""The engines that Ibis speaks to: connecting, one snapshot for all queries, and the few rows of an expression."""
 
+import sqlite3
+from pathlib import Path
 from typing import Any
+
+import ibis
+
+from experiments.errors import StoreError
+
+
+def connect(url: str) -> tuple[Any, str]:
+    """
+    Connect to a store.
+
+    Returns:
+        The Ibis backend, and the store's name as it may be shown.
+
+    Raises:
+        StoreError: There is no store at the URL.
+    """
+    if url.startswith("sqlite:///"):
+        path = Path(url.removeprefix("sqlite:///"))
+        if not path.is_file():
+            raise StoreError(f"--store: found no file {path}; wanted a store that events were written to")
+        try:
+            backend = ibis.sqlite.connect(path)
+            backend.list_tables()
+        except sqlite3.DatabaseError as error:
+            found = f"found {path}, which cannot be read as SQLite ({error})"
+            raise StoreError(f"--store: {found}; wanted a crosslift store") from None
+        return backend, str(path)
+    if url.startswith(("postgresql://", "postgres://")):
+        return _connect_postgres(url), "the database"
+    raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE or postgresql://...")
+
+
+def _connect_postgres(url: str) -> Any:
+    try:
+        import psycopg
+    except ImportError as error:
+        raise StoreError(f"--store: PostgreSQL wants the extra: pip install 'crosslift[postgres]' ({error})") from None
+    try:
+        return ibis.postgres.from_connection(psycopg.connect(url, autocommit=True, connect_timeout=5))
+    except psycopg.Error as error:
+        raise StoreError(f"--store: the database cannot be reached: {' '.join(str(error).split())}") from None
+
+
+def begin_snapshot(backend: Any) -> None:
+    """Let all later queries see one moment."""
+    how = " ISOLATION LEVEL REPEATABLE READ, READ ONLY" if backend.name == "postgres" else ""
+    backend.con.execute(f"BEGIN{how}")
 
 
 def fetch(backend: Any, expression: Any) -> list[dict[str, Any]]:

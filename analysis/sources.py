@@ -6,11 +6,9 @@ variant. Visitors who bought nothing are zeros that nobody needs to read: they a
 """
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ibis
@@ -18,7 +16,7 @@ import numpy as np
 from ibis import _
 from ibis.expr.types import Table
 
-from analysis.engine import fetch
+from analysis.engine import begin_snapshot, connect, fetch
 from analysis.moments import Moments, centre
 from experiments.declaration import Shop, material
 from experiments.errors import StoreError
@@ -311,42 +309,26 @@ def _product(first: str, second: str) -> str:
     return f"p_{'_'.join(sorted((first, second), key=COLUMNS.index))}"
 
 
-def _connected(path: Path) -> Any:
-    try:
-        backend = ibis.sqlite.connect(path)
-        backend.list_tables()
-    except sqlite3.DatabaseError as error:
-        raise StoreError(
-            f"--store: found {path}, which cannot be read as SQLite ({error}); wanted a crosslift store"
-        ) from None
-    return backend
-
-
 @contextmanager
 def open_source(url: str, shop: Shop) -> Iterator[Source]:
     """
     Open a store for reading, all of it as of one moment.
 
     Args:
-        url: `sqlite:///FILE`.
+        url: `sqlite:///FILE` or `postgresql://...`.
         shop: Its currency and order rules.
 
     Raises:
         StoreError: There is no store at the URL.
     """
-    if not url.startswith("sqlite:///"):
-        raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE")
-    path = Path(url.removeprefix("sqlite:///"))
-    if not path.is_file():
-        raise StoreError(f"--store: found no file {path}; wanted a store that events were written to")
-    backend = _connected(path)
+    backend, shown = connect(url)
     try:
         missing = {"exposures", "orders", "epochs", "aliases", "identities"} - set(backend.list_tables())
         if missing:
             raise StoreError(
-                f"--store: found no tables {', '.join(sorted(missing))} in {path}; wanted a crosslift store"
+                f"--store: found no tables {', '.join(sorted(missing))} in {shown}; wanted a crosslift store"
             )
-        backend.con.execute("BEGIN")
+        begin_snapshot(backend)
         yield Source(backend, shop)
     finally:
         backend.disconnect()

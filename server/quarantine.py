@@ -13,7 +13,7 @@ from server.collect import Collector
 from server.live import Declarations
 from server.tokens import Signer
 
-Take = Callable[[str], None]
+Take = Callable[[str, int], None]  # a payload, and when it had come
 
 
 def replay(store: Store, configs: str, ids: Collection[int] = ()) -> tuple[int, list[tuple[int, str]]]:
@@ -39,9 +39,9 @@ def replay(store: Store, configs: str, ids: Collection[int] = ()) -> tuple[int, 
     sources = _sources(store, configs)
     taken, refused = 0, []
     for number in ids or held:
-        _, _, source, _, payload = held[number]
+        _, received_at_ms, source, _, payload = held[number]
         try:
-            sources[source](payload)
+            sources[source](payload, received_at_ms)
         except KeyError:
             refused.append((number, f"source: found {source!r}; wanted one of {', '.join(sources)}"))
         except RequestError as error:
@@ -54,5 +54,10 @@ def replay(store: Store, configs: str, ids: Collection[int] = ()) -> tuple[int, 
 
 def _sources(store: Store, configs: str) -> Mapping[str, Take]:
     signer = Signer(store.secret("signing", os.urandom(32).hex()))
-    collector = Collector(Declarations(load(configs), store, now_ms), store, signer)
-    return {"events": lambda payload: collector.take(orjson.loads(payload))}
+    declarations = Declarations(load(configs), store, now_ms)
+
+    def take_event(payload: str, received_at_ms: int) -> None:
+        # An event without a time of its own happened when it came.
+        Collector(declarations, store, signer, lambda: received_at_ms).take(orjson.loads(payload))
+
+    return {"events": take_event}

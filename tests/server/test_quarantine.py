@@ -42,6 +42,8 @@ def test_what_was_refused_is_taken_once_it_can_be(
     (configs / "experiments" / "later.yaml").write_text(text)
     rest = run("quarantine", "replay", "--configs", configs, *options)
     assert (rest.exit_code, "1 taken, 1 still refused" in rest.output) == (1, True)
+    with store.snapshot() as fetch:
+        assert list(fetch("SELECT occurred_at_ms FROM interactions")) == [(NOW,)]  # when it had come
     assert store.counts() | {"orders": 1, "interactions": 1, "quarantine": 1} == store.counts()
 
 
