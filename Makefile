@@ -1,9 +1,10 @@
-# `make demo` and `make test` each set up all they need. PYTHON=python3.13 takes another Python than python3.
+# `make demo`, `make test`, `make bench` and `make soak` each set up all they need. PYTHON=python3.13 takes another Python than python3.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+POSTGRES := command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -11,7 +12,17 @@ demo: $(VENV)/installed
 
 test: lint
 	@command -v curl >/dev/null || ./.ci/apt curl
+	@$(POSTGRES) || ./.ci/apt postgresql
 	$(BIN)/python -m pytest -n auto
+
+bench: $(VENV)/installed-test
+	@command -v wrk >/dev/null || ./.ci/apt wrk
+	@$(POSTGRES) || ./.ci/apt postgresql
+	$(BIN)/python -m benchmarks.events
+
+soak: $(VENV)/installed-test
+	@$(POSTGRES) || ./.ci/apt postgresql
+	$(BIN)/python -m tests.soak
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

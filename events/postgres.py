@@ -285,6 +285,11 @@ def _migrate(connection: "psycopg.Connection[Row]") -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CATALOGUE_LOCK,))
         connection.execute("CREATE TABLE IF NOT EXISTS crosslift_migrations (name text PRIMARY KEY)")
         applied = {name for (name,) in connection.execute("SELECT name FROM crosslift_migrations")}
+        newer = sorted(applied - set(MIGRATIONS))
+        if newer:
+            raise StoreError(
+                f"the database: found the schema {newer[-1]} of a newer crosslift; wanted {max(MIGRATIONS)} or older"
+            )
         for name, statements in MIGRATIONS.items():
             if name not in applied:
                 connection.execute(statements)

@@ -6,7 +6,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -84,19 +84,19 @@ class SqliteStore(SqlStore):
         self._lock = threading.Lock()
         self._synchronous = ""
         self._groups = GroupCommit(self._commit)
-        try:
-            self._connection = self._connect()
-            self._enter_wal()
-            self._connection.execute(
-                "PRAGMA secure_delete = ON"
-            )  # what was overwritten or forgotten is in no free page
-            # SQLite lets waiting processes poll, and the unlucky starve; the kernel's lock queues them.
-            self._queue = open(f"{self.path}-lock", "ab")  # noqa: SIM115  closed with the store
-            if not self._is_current():
-                self._migrate()
-            self._reading = self._connect()  # readers of a WAL wait for no writer
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{url}: cannot be opened: {error}") from None
+        with ExitStack() as opened:  # what was opened before something fails is closed
+            try:
+                self._connection = opened.enter_context(closing(self._connect()))
+                self._enter_wal()
+                self._connection.execute("PRAGMA secure_delete = ON")  # nothing forgotten stays in a free page
+                # SQLite lets waiting processes poll, and the unlucky starve; the kernel's lock queues them.
+                self._queue = opened.enter_context(open(f"{self.path}-lock", "ab"))
+                if not self._is_current():
+                    self._migrate()
+                self._reading = opened.enter_context(closing(self._connect()))  # readers of a WAL wait for no writer
+            except (sqlite3.Error, OSError) as error:
+                raise StoreError(f"{url}: cannot be opened: {error}") from None
+            self._opened = opened.pop_all()
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
@@ -192,9 +192,7 @@ class SqliteStore(SqlStore):
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
-            self._reading.close()
-            self._connection.close()
-            self._queue.close()
+            self._opened.close()
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
@@ -204,10 +202,15 @@ class SqliteStore(SqlStore):
 
     def _is_current(self) -> bool:
         try:
-            query = "SELECT 1 FROM _sqlite_migrations WHERE migration_set = 'crosslift' AND name = ?"
-            return self._connection.execute(query, (SCHEMA_VERSION,)).fetchone() is not None
+            query = "SELECT MAX(name) FROM _sqlite_migrations WHERE migration_set = 'crosslift'"
+            newest = self._connection.execute(query).fetchone()[0]
         except sqlite3.OperationalError:  # a file without our tables
             return False
+        if newest is not None and newest > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.url}: found the schema {newest} of a newer crosslift; wanted {SCHEMA_VERSION} or older"
+            )
+        return bool(newest == SCHEMA_VERSION)
 
     def _migrate(self) -> None:
         # Imported late: sqlite-utils loads pandas where it is installed, and a server's workers never migrate.
