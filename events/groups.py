@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from events.records import AnyRecord
 from experiments.errors import StoreBusy, StoreError
@@ -11,40 +12,47 @@ MAX_WAITING = 20_000  # records of one process; above it the sender is told to c
 GROUP = 4_000  # records that one transaction takes, give or take a request
 PATIENCE_S = 10.0
 
+Turn = Callable[[], AbstractContextManager[object]]
 Commit = Callable[[Sequence[Sequence[AnyRecord]], bool], list[list[bool]]]
 
 
 class _Ticket:
     """One request's records, and what became of them."""
 
-    __slots__ = ("durable", "error", "fresh", "records")
+    __slots__ = ("durable", "error", "fresh", "records", "settled")
 
     def __init__(self, records: Sequence[AnyRecord], durable: bool) -> None:
         self.records = records
         self.durable = durable
         self.fresh: list[bool] | None = None
         self.error: Exception | None = None
-
-    @property
-    def settled(self) -> bool:
-        return self.fresh is not None or self.error is not None
+        self.settled = threading.Lock()
+        self.settled.acquire()  # whoever waits acquires it, when it has been released
 
 
 class GroupCommit:
     """
-    Commits for all who wait: whoever's turn it is takes everybody's records along.
+    Commits for all who wait, in one thread: while one group waits for the disk the next one gathers.
 
-    While one group waits for the disk the next one gathers, so the slower the disk, the larger the groups.
+    The slower the disk, the larger the groups. A group is taken when its turn has come, so that who arrives while other processes
+    write is in it.
     """
 
-    def __init__(self, commit: Commit, patience_s: float = PATIENCE_S, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        commit: Commit,
+        turn: Turn = nullcontext,
+        patience_s: float = PATIENCE_S,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
         self._commit = commit
+        self._turn = turn
         self._patience_s = patience_s
         self._max_waiting = max_waiting
-        self._turn = threading.Lock()
-        self._gate = threading.Lock()  # guards the two below
+        self._arrived = threading.Condition()  # guards what follows
         self._queue: deque[_Ticket] = deque()
         self._waiting = 0
+        self._running = False
 
     def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
         """
@@ -56,51 +64,74 @@ class GroupCommit:
         """
         ticket = _Ticket(records, durable)
         self._join(ticket)
-        if not self._turn.acquire(timeout=self._patience_s):
+        if not ticket.settled.acquire(timeout=self._patience_s):
             if self._leave(ticket):
                 raise StoreBusy("the store has been busy for too long")
-            self._turn.acquire()  # its group is being written, and will say what became of it
-        try:
-            while not ticket.settled:
-                self._commit_some()
-        finally:
-            self._turn.release()
+            ticket.settled.acquire()  # its group is being written, and will say what became of it
         if ticket.fresh is None:
             raise _again(ticket.error)
         return ticket.fresh
 
+    def close(self) -> None:
+        """End the thread, once nobody waits."""
+        with self._arrived:
+            self._running = False
+            self._arrived.notify_all()
+
     def _join(self, ticket: _Ticket) -> None:
-        with self._gate:
-            if self._queue and self._waiting + len(ticket.records) > self._max_waiting:
+        with self._arrived:
+            if self._waiting and self._waiting + len(ticket.records) > self._max_waiting:
                 raise StoreBusy(f"{self._waiting:,} records wait to be written")
             self._queue.append(ticket)
             self._waiting += len(ticket.records)
+            if not self._running:  # begun with the first write: many stores are only read
+                self._running = True
+                threading.Thread(target=self._run, name="crosslift-writer", daemon=True).start()
+            self._arrived.notify()
 
     def _leave(self, ticket: _Ticket) -> bool:
-        with self._gate:
+        with self._arrived:
             if ticket not in self._queue:
                 return False
             self._queue.remove(ticket)
             self._waiting -= len(ticket.records)
             return True
 
-    def _commit_some(self) -> None:
+    def _run(self) -> None:
+        while self._awaited():
+            group: list[_Ticket] = []
+            try:
+                with self._turn():
+                    group = self._taken()
+                    self._settle(group)
+            except Exception as error:  # noqa: BLE001  no turn: nothing of the group was written
+                group = group or self._taken()
+                for ticket in group:
+                    ticket.error = ticket.error or error
+            with self._arrived:
+                self._waiting -= sum(len(ticket.records) for ticket in group)
+            for ticket in group:
+                ticket.settled.release()
+
+    def _awaited(self) -> bool:
+        """Wait until somebody waits; False ends the thread."""
+        with self._arrived:
+            while self._running and not self._queue:
+                self._arrived.wait()
+            return bool(self._queue)
+
+    def _taken(self) -> list[_Ticket]:
         group: list[_Ticket] = []
         size = 0
-        with self._gate:
+        with self._arrived:
             while self._queue and size < GROUP:
                 group.append(self._queue.popleft())
                 size += len(group[-1].records)
-        try:
-            self._settle(group)
-        finally:
-            with self._gate:
-                self._waiting -= size
-            for ticket in group:  # of a thread that was interrupted
-                if not ticket.settled:
-                    ticket.error = StoreError("the write was interrupted")
+        return group
 
     def _settle(self, group: Sequence[_Ticket]) -> None:
+        if not group:  # they gave up
+            return
         try:
             fresh = self._commit([ticket.records for ticket in group], any(ticket.durable for ticket in group))
         except StoreError as error:

@@ -208,6 +208,7 @@ class PostgresStore(SqlStore):
 
     def close(self) -> None:
         """Close the connections."""
+        self._groups.close()
         self._pool.close()
 
     def _read(self, query: str, *values: object) -> list[Row]:

@@ -27,10 +27,12 @@ _WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
 
 def _text(value: object) -> object:
     """Take numeric ids for the text that they are; a float has lost its digits already."""
+    if type(value) is str and value.isprintable():
+        return value.strip()
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str):
-        stripped = value.strip()
+        stripped = value.strip()  # of line breaks too
         if not stripped.isprintable():
             raise refuse("printable text")
         return stripped
@@ -49,13 +51,14 @@ def _or_none(value: object) -> object:
     return None if value == "" else value
 
 
-Id = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=256)]
-ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=256)]
+# Limits stand before what reads the value: pydantic then checks them itself, instead of calling back for each.
+Id = Annotated[str, Field(min_length=1, max_length=256), BeforeValidator(_text)]
+ShortText = Annotated[str, Field(max_length=256), BeforeValidator(_text)]
 OptionalText = Annotated[Id | None, BeforeValidator(_or_none)]
-Minor = Annotated[int, BeforeValidator(_whole), Field(ge=-MAX_MINOR, le=MAX_MINOR)]
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1_000_000)]
+Minor = Annotated[int, Field(ge=-MAX_MINOR, le=MAX_MINOR), BeforeValidator(_whole)]
+Count = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_whole)]
 # From 2000 to 2100: seconds or microseconds taken for milliseconds fall outside.
-Milliseconds = Annotated[int, BeforeValidator(_whole), Field(ge=946_684_800_000, le=4_102_444_800_000)]
+Milliseconds = Annotated[int, Field(ge=946_684_800_000, le=4_102_444_800_000), BeforeValidator(_whole)]
 
 Model = TypeVar("Model", bound=BaseModel)
 InteractionKind = Literal["impression", "click", "add_to_cart", "decline", "dismiss"]
@@ -163,6 +166,12 @@ KINDS: Mapping[str, type[AnyRecord]] = {"exposures": Exposure, "interactions": I
 _MONEY = {"gross", "discount", "shipping", "tax", "refunded", "cost", "value"}
 _GROSS = "gross: found nothing; wanted an amount such as 19.99, or lines that have one each"
 _TIMES = {"exposed_at", "occurred_at", "ordered_at", "updated_at", "refunded_at"}
+_COLUMNS = {
+    "visitor_id": "unit_id",
+    **{name: f"{name}_minor" for name in _MONEY},
+    **{name: f"{name}_ms" for name in _TIMES},
+}
+_VALUED = {*_MONEY, *_TIMES, *(f"{name}_ms" for name in _TIMES)}
 
 
 class Reader:
@@ -244,14 +253,10 @@ class Reader:
         for name, value in fields.items():
             if value is None:
                 continue
-            column = "unit_id" if name == "visitor_id" else name
-            if name in _MONEY:
-                column = f"{name}_minor"
-            elif name in _TIMES:
-                column = f"{name}_ms"
+            column = _COLUMNS.get(name, name)
             if column in told:
                 raise RequestError(f"{name}: found it in two spellings; wanted one")
-            told[column] = self._valued(name, value)
+            told[column] = self._valued(name, value) if name in _VALUED else value
         return told
 
     def _valued(self, name: str, value: object) -> object:
@@ -261,8 +266,7 @@ class Reader:
             moment = to_ms(value, self._zone) if name in _TIMES else value
         except RequestError as error:
             raise RequestError(f"{name}: {error}") from None
-        is_time = name in _TIMES or name.removesuffix("_ms") in _TIMES
-        if is_time and isinstance(moment, int) and moment > self._clock_ms() + FUTURE_MS:
+        if name not in _MONEY and isinstance(moment, int) and moment > self._clock_ms() + FUTURE_MS:
             raise RequestError(f"{name}: found a time in the future; wanted one that has been")
         return moment
 

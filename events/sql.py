@@ -288,9 +288,12 @@ def scrubbed(attributes: str, pseudonyms: Mapping[str, str]) -> str:
     return attributes if kept == told else attributes_text(kept)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def attributes_text(attributes: Mapping[str, Any]) -> str:
     """Give the text that stores keep of an exposure's attributes."""
-    return json.dumps(attributes, ensure_ascii=False)
+    return _encode(attributes)
 
 
 def quarantine_digest(source: str, payload: str) -> str:

@@ -5,31 +5,15 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from events.groups import GroupCommit
-from events.records import AnyRecord, Exposure, Interaction, Order, Refund
-from events.sql import (
-    EARLIER_EXPOSURE,
-    EARLIER_INTERACTION,
-    EXPOSURE,
-    INTERACTION,
-    LINE,
-    NEWER_ORDER,
-    NEWER_REFUND,
-    ORDER_STATE,
-    ORDER_UPDATES,
-    REFUND,
-    Execute,
-    SqlStore,
-    attributes_text,
-    order_state,
-    updates,
-)
+from events.records import AnyRecord
+from events.sql import Execute, SqlStore
+from events.sqlite_writes import Group
 from events.store import Fetch
 from experiments.errors import StoreBusy, StoreError
 
@@ -44,37 +28,6 @@ _OWN_FAULTS = (
 )  # a record's
 
 
-def _insert(table: str, columns: Sequence[str], conflict: str, last: str = "") -> str:
-    values = ", ".join(["?"] * (len(columns) - bool(last)) + ([last] if last else []))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) ON CONFLICT {conflict}"  # noqa: S608
-
-
-_REFUNDS = "SELECT ifnull(sum(refunded_minor), 0) FROM refunds WHERE shop = ? AND order_id = ?"
-_INSERT_EXPOSURE = _insert("exposures", EXPOSURE, "DO NOTHING")
-_EARLIER_EXPOSURE = _insert(
-    "exposures",
-    EXPOSURE,
-    f"(experiment, unit_id, variant) DO UPDATE SET {updates(EXPOSURE[3:])} WHERE {EARLIER_EXPOSURE}",
-)
-_INSERT_INTERACTION = _insert("interactions", INTERACTION, "DO NOTHING")
-_EARLIER_INTERACTION = _insert(
-    "interactions", INTERACTION, f"(event_id) DO UPDATE SET {updates(INTERACTION[1:])} WHERE {EARLIER_INTERACTION}"
-)
-_UPSERT_ORDER = _insert(
-    "orders",
-    (*ORDER_STATE, "refunded_minor"),
-    f"(shop, order_id) DO UPDATE SET {ORDER_UPDATES} WHERE {NEWER_ORDER}",
-    last=f"max(?, ({_REFUNDS}))",
-)
-_INSERT_LINE = _insert("order_lines", LINE, "DO NOTHING")
-_UPSERT_REFUND = _insert(
-    "refunds", REFUND, f"(shop, order_id, refund_id) DO UPDATE SET {updates(REFUND[3:])} WHERE {NEWER_REFUND}"
-)
-_APPLY_REFUNDS = (
-    f"UPDATE orders SET refunded_minor = max(stated_refunded_minor, ({_REFUNDS})) WHERE shop = ? AND order_id = ?"  # noqa: S608
-)
-
-
 class SqliteStore(SqlStore):
     """The Store on SQLite: one connection that writes, shared by the threads of a process, and one that reads."""
 
@@ -83,7 +36,7 @@ class SqliteStore(SqlStore):
         self.path = url.removeprefix("sqlite:///")
         self._lock = threading.Lock()
         self._synchronous = ""
-        self._groups = GroupCommit(self._commit)
+        self._groups = GroupCommit(self._commit, self._turn)
         with ExitStack() as opened:  # what was opened before something fails is closed
             try:
                 self._connection = opened.enter_context(closing(self._connect()))
@@ -99,7 +52,9 @@ class SqliteStore(SqlStore):
             self._opened = opened.pop_all()
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(
+            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
 
     def _enter_wal(self) -> None:
         """Change to the write-ahead log; where several processes do so at once, SQLite fails instead of waiting."""
@@ -118,37 +73,58 @@ class SqliteStore(SqlStore):
         return self._groups.write(records, durable) if records else []
 
     def _commit(self, batches: Sequence[Sequence[AnyRecord]], durable: bool) -> list[list[bool]]:
-        with self._transaction(durable) as execute:
-            return [[_WRITERS[type(record)](execute, record) for record in records] for records in batches]
+        group = Group(batches)
+        with self._told():
+            self._synchronise("FULL" if durable else "NORMAL")
+            execute = self._connection.execute
+            if not group.write_at_once(execute):
+                with self._begun(execute):
+                    group.write(execute)
+        return group.fresh
 
     @contextmanager
-    def _transaction(self, durable: bool = True) -> Iterator[Execute]:
-        """Hold the write lock of the file from the start, so that a transaction never fails half-way for want of it."""
+    def _transaction(self) -> Iterator[Execute]:
+        """Open a transaction; other processes wait until it ends."""
+        execute = self._connection.execute
+        with self._turn(), self._told():
+            self._synchronise("FULL")
+            with self._begun(execute):
+                yield execute
+
+    @contextmanager
+    def _begun(self, execute: Execute) -> Iterator[None]:
+        execute("BEGIN IMMEDIATE")  # with the write lock from the start, it never fails half-way for want of it
+        try:
+            yield
+            execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # a full disk has rolled back by itself
+                execute("ROLLBACK")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until no other thread or process writes."""
         if not self._lock.acquire(timeout=BUSY_S):
             raise StoreBusy(f"{self.url}: another thread has been writing for {BUSY_S:g} s")
         try:
-            self._wait_for_processes()
-            self._synchronise("FULL" if durable else "NORMAL")
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection.execute
-            self._connection.execute("COMMIT")
+            if self._queue.closed:
+                raise StoreError(f"{self.url}: has been closed")
+            fcntl.flock(self._queue, fcntl.LOCK_EX)
+            yield
+        finally:
+            if not self._queue.closed:
+                fcntl.flock(self._queue, fcntl.LOCK_UN)
+            self._lock.release()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell a disk that is full or fails, a lock, a damaged file, from a record's own fault."""
+        try:
+            yield
         except _OWN_FAULTS:
             raise
-        except sqlite3.Error as error:  # a disk that is full or fails, a lock, a damaged file
+        except sqlite3.Error as error:
             raise StoreError(f"{self.url}: {error}") from None
-        finally:
-            try:
-                if self._connection.in_transaction:  # a full disk has rolled back by itself
-                    self._connection.execute("ROLLBACK")
-            finally:
-                if not self._queue.closed:
-                    fcntl.flock(self._queue, fcntl.LOCK_UN)
-                self._lock.release()
-
-    def _wait_for_processes(self) -> None:
-        if self._queue.closed:
-            raise StoreError(f"{self.url}: has been closed")
-        fcntl.flock(self._queue, fcntl.LOCK_EX)
 
     def _synchronise(self, level: str) -> None:
         """Say whether a commit waits for the disk (FULL), or only for the operating system (NORMAL)."""
@@ -191,6 +167,7 @@ class SqliteStore(SqlStore):
 
     def close(self) -> None:
         """Close the connections."""
+        self._groups.close()
         with self._lock:
             self._opened.close()
 
@@ -225,60 +202,3 @@ class SqliteStore(SqlStore):
 
 def _content_hash(*values: object) -> int:
     return zlib.crc32(repr(values).encode())
-
-
-def _write_exposure(execute: Execute, record: Exposure) -> bool:
-    attributes = attributes_text(record.attributes)
-    row = (
-        record.experiment,
-        record.unit_id,
-        record.variant,
-        record.epoch,
-        record.exposed_at_ms,
-        attributes,
-        record.bot,
-    )
-    if execute(_INSERT_EXPOSURE, row).rowcount:
-        return True
-    execute(_EARLIER_EXPOSURE, row)
-    return False
-
-
-_interaction_row = attrgetter(*INTERACTION)
-_refund_row = attrgetter(*REFUND)
-_line_values = attrgetter(*LINE[2:])
-
-
-def _write_interaction(execute: Execute, record: Interaction) -> bool:
-    row = _interaction_row(record)
-    if execute(_INSERT_INTERACTION, row).rowcount:
-        return True
-    execute(_EARLIER_INTERACTION, row)
-    return False
-
-
-def _write_order(execute: Execute, record: Order) -> bool:
-    key = (record.shop, record.order_id)
-    state = order_state(record)
-    if not execute(_UPSERT_ORDER, (*state, record.refunded_minor, *key)).rowcount:
-        return False
-    execute("DELETE FROM order_lines WHERE shop = ? AND order_id = ?", key)
-    for line in record.lines:
-        execute(_INSERT_LINE, (*key, *_line_values(line)))
-    return True
-
-
-def _write_refund(execute: Execute, record: Refund) -> bool:
-    if not execute(_UPSERT_REFUND, _refund_row(record)).rowcount:
-        return False
-    key = (record.shop, record.order_id)
-    execute(_APPLY_REFUNDS, (*key, *key))
-    return True
-
-
-_WRITERS: Mapping[type, Callable[..., bool]] = {
-    Exposure: _write_exposure,
-    Interaction: _write_interaction,
-    Order: _write_order,
-    Refund: _write_refund,
-}

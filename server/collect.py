@@ -1,5 +1,6 @@
 """`POST /v1/events`: reads what happened, refuses what is false, and answers once it is durable."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -34,6 +35,8 @@ class Collector:
         self._store = store
         self._signer = signer
         self._clock_ms = clock_ms
+        # One at a time: threads that read at once would only take the interpreter's lock from each other, and the writer.
+        self._reading = threading.Lock()
 
     def answer(self, body: EventsBody, kind: KeyKind, durable: bool = True) -> dict[str, Any]:
         """
@@ -57,13 +60,14 @@ class Collector:
         records: list[AnyRecord] = []
         sent_as: list[int] = []  # where among the records the first of each event stands
         rejected: list[dict[str, Any]] = []
-        for index, event in enumerate(body.events):
-            try:
-                read = self._records(live, event, kind)
-                sent_as.append(len(records))
-                records += read
-            except RequestError as error:
-                rejected.append({"index": index, "error": str(error)})
+        with self._reading:
+            for index, event in enumerate(body.events):
+                try:
+                    read = self._records(live, event, kind)
+                    sent_as.append(len(records))
+                    records += read
+                except RequestError as error:
+                    rejected.append({"index": index, "error": str(error)})
         written = self._store.write(records, durable)
         if rejected and kind == "secret":  # a shop's own events are kept to be mended; what browsers make up is not
             now = self._clock_ms()
@@ -95,9 +99,10 @@ class Collector:
             return self._exposure(live, live.reader.spelled_out(fields), kind)
         if "kind" in fields:
             raise RequestError("kind: found it beside type; wanted only type")
-        if "occurred_at" not in fields:
-            fields.setdefault("occurred_at_ms", self._clock_ms())
-        interaction = live.reader.interaction(fields | {"kind": kind_of_event})
+        if "occurred_at" not in fields and "occurred_at_ms" not in fields:
+            fields["occurred_at_ms"] = self._clock_ms()
+        fields["kind"] = kind_of_event
+        interaction = live.reader.interaction(fields)
         self._timely(interaction.occurred_at_ms, "occurred_at", kind)
         _declared(live, interaction)
         return [interaction]

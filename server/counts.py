@@ -20,7 +20,8 @@ class Counts:
         self._assignments = Counter(
             "crosslift_assignments", "Assignments served, by reason.", ["reason"], registry=self._registry
         )
-        self._events = Counter("crosslift_events", "Events received, by outcome.", ["outcome"], registry=self._registry)
+        events = Counter("crosslift_events", "Events received, by outcome.", ["outcome"], registry=self._registry)
+        self._accepted, self._duplicate, self._rejected = map(events.labels, ("accepted", "duplicate", "rejected"))
         self._experiments = Gauge(
             "crosslift_experiments", "Experiments declared.", registry=self._registry, multiprocess_mode="livemax"
         )
@@ -45,9 +46,13 @@ class Counts:
 
     def collected(self, answer: dict[str, Any]) -> None:
         """Count an answer of `POST /v1/events`."""
-        self._events.labels("accepted").inc(answer["accepted"])
-        self._events.labels("duplicate").inc(answer["duplicates"])
-        self._events.labels("rejected").inc(len(answer["rejected"]))
+        for counter, count in (
+            (self._accepted, answer["accepted"]),
+            (self._duplicate, answer["duplicates"]),
+            (self._rejected, len(answer["rejected"])),
+        ):
+            if count:
+                counter.inc(count)
 
     def exposition(self) -> bytes:
         """Give the text that Prometheus reads."""

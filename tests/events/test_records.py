@@ -84,7 +84,7 @@ def test_lines_say_what_the_order_does_not() -> None:
         ),
         ({"currency": "EUR"}, "currency: found EUR; wanted USD, the shop's currency"),
         ({"currency": "usd"}, "currency: found `usd`; wanted a currency of ISO 4217"),
-        ({"order_id": " "}, "order_id: found ` `; wanted at least 1 characters"),
+        ({"order_id": " "}, "order_id: found ``; wanted at least 1 characters"),
         ({"order_id": 1.5e22}, "order_id: found `1.5e+22`; wanted text"),
         ({"order_id": "a\x00b"}, "wanted printable text"),
         ({"order_id": "x" * 257}, "wanted at most 256 characters"),

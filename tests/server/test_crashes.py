@@ -46,6 +46,7 @@ def test_nothing_acknowledged_is_lost_when_processes_are_killed(supervised: Supe
     clients = clients_during(supervised.port, key, disaster)
     with closing(open_store(supervised.store_url)) as store:
         assert assert_nothing_lost(store, clients) > 100
+    assert supervised.killed == 4  # workers, besides the others
     with sqlite3.connect(supervised.store_url.removeprefix("sqlite:///")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
