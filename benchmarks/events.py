@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import psycopg
@@ -172,42 +173,46 @@ _COPY = f"COPY sent ({', '.join(INTERACTION)}) FROM STDIN"
 _TAKE = "INSERT INTO interactions SELECT * FROM sent ON CONFLICT DO NOTHING"
 
 
-def copy_batches(url: str, batch: int, count: int, prefix: str) -> None:
+def copy_batches(url: str, batch: int, count: int, prefix: str, start: Barrier) -> None:
     """Write as PostgreSQL is written fastest: COPY to a temporary table, then insert what is new."""
     made = clicks(count, prefix)
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TEMPORARY TABLE sent (LIKE interactions) ON COMMIT DELETE ROWS")
         connection.commit()
-        for start in range(0, count, batch):
+        start.wait()
+        for first in range(0, count, batch):
             with connection.cursor() as cursor:
                 with cursor.copy(_COPY) as copy:
-                    for row in made[start : start + batch]:
+                    for row in made[first : first + batch]:
                         copy.write_row(row)
                 cursor.execute(_TAKE)
             connection.commit()
 
 
-def store_batches(url: str, batch: int, count: int, prefix: str) -> None:
+def store_batches(url: str, batch: int, count: int, prefix: str, start: Barrier) -> None:
     """Write through the store."""
-    made = [
-        Interaction.model_construct(None, **dict(zip(INTERACTION, row, strict=True))) for row in clicks(count, prefix)
-    ]
+    told = (dict(zip(INTERACTION, row, strict=True)) for row in clicks(count, prefix))
+    made = [Interaction.model_validate(one) for one in told]
     with closing(open_store(url)) as store:
-        for start in range(0, count, batch):
-            store.write(made[start : start + batch])
+        start.wait()
+        for first in range(0, count, batch):
+            store.write(made[first : first + batch])
 
 
-def postgres_rate(server: PostgresServer, write: object, processes: int, batch: int = 1000) -> float:
-    """Give events a second of some processes together, from when all have started."""
+def postgres_rate(server: PostgresServer, write: Callable[..., None], processes: int, batch: int = 1000) -> float:
+    """Give events a second of some processes together, from when all are ready until all are done."""
     count = 200_000
     url = server.new_database()
     open_store(url).close()
     context = multiprocessing.get_context("fork")
-    arguments = [(url, batch, count, f"{number}-") for number in range(processes)]
-    began = time.perf_counter()
-    running = [context.Process(target=write, args=one) for one in arguments]
+    start = context.Barrier(processes + 1)
+    running = [
+        context.Process(target=write, args=(url, batch, count, f"{number}-", start)) for number in range(processes)
+    ]
     for process in running:
         process.start()
+    start.wait()
+    began = time.perf_counter()
     for process in running:
         process.join()
         if process.exitcode:

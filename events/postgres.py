@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from experiments.errors import StoreError
 CONNECT_S = 5
 WAIT_S = 2.0  # for a connection, while the database is away
 CONNECTIONS = 4
+COPIED = 50  # so many rows of one table are written faster by COPY than from arrays
 FETCHED_AT_ONCE = 10_000
 # Advisory locks of ours, so that what SQLite does one after another is done so here: other statements never wait for them.
 _CATALOGUE_LOCK, _ORDERS_LOCK = 0x63726F73, 0x6C696674
@@ -91,29 +93,38 @@ def _order_upsert() -> str:
 class _Table:
     """How records of one kind are written: rows, a statement that gives the keys it wrote, and what follows from it."""
 
+    name: str
+    columns: Sequence[str]
     key: slice
     row: Callable[[Any], Row]
     upsert: str
     updates_count: bool  # whether a changed row counts as new
 
 
+_exposure_values = attrgetter(*EXPOSURE[:5])
 _TABLES: dict[type, _Table] = {
     Exposure: _Table(
+        "exposures",
+        EXPOSURE,
         slice(0, 3),
-        lambda one: (*(getattr(one, name) for name in EXPOSURE[:5]), attributes_text(one.attributes), int(one.bot)),
+        lambda one: (*_exposure_values(one), attributes_text(one.attributes), int(one.bot)),
         _upsert("exposures", EXPOSURE, EXPOSURE[:3], updates(EXPOSURE[3:]), EARLIER_EXPOSURE),
         updates_count=False,
     ),
     Interaction: _Table(
+        "interactions",
+        INTERACTION,
         slice(0, 1),
-        lambda one: tuple(getattr(one, name) for name in INTERACTION),
+        attrgetter(*INTERACTION),
         _upsert("interactions", INTERACTION, INTERACTION[:1], updates(INTERACTION[1:]), EARLIER_INTERACTION),
         updates_count=False,
     ),
-    Order: _Table(slice(0, 2), order_state, _order_upsert(), updates_count=True),
+    Order: _Table("orders", ORDER_STATE, slice(0, 2), order_state, _order_upsert(), updates_count=True),
     Refund: _Table(
+        "refunds",
+        REFUND,
         slice(0, 3),
-        lambda one: tuple(getattr(one, name) for name in REFUND),
+        attrgetter(*REFUND),
         _upsert("refunds", REFUND, REFUND[:3], updates(REFUND[3:]), NEWER_REFUND),
         updates_count=True,
     ),
@@ -217,6 +228,33 @@ class PostgresStore(SqlStore):
 
 
 def _write(connection: "psycopg.Connection[Row]", records: Sequence[AnyRecord], durable: bool) -> list[bool]:
+    kind = type(records[0])
+    if len(records) >= COPIED and kind in (Exposure, Interaction) and all(type(record) is kind for record in records):
+        rows = sorted(map(_TABLES[kind].row, records))
+        if _copy(connection, _TABLES[kind], rows, durable):
+            return [True] * len(records)
+    return _upsert_all(connection, records, durable)
+
+
+def _copy(connection: "psycopg.Connection[Row]", table: _Table, rows: Sequence[Row], durable: bool) -> bool:
+    """Write many rows the fastest way; False where some were there already, and then nothing is written."""
+    sent, named = f"sent_{table.name}", ", ".join(table.columns)
+    with connection.transaction() as transaction:
+        if not durable:
+            connection.execute("SET LOCAL synchronous_commit TO off")
+        connection.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {sent} (LIKE {table.name}) ON COMMIT DELETE ROWS")
+        with connection.cursor() as cursor:
+            with cursor.copy(f"COPY {sent} ({named}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+            insert = f"INSERT INTO {table.name} ({named}) SELECT {named} FROM {sent} ON CONFLICT DO NOTHING"  # noqa: S608
+            if cursor.execute(insert).rowcount == len(rows):
+                return True
+        raise psycopg.Rollback(transaction)
+    return False
+
+
+def _upsert_all(connection: "psycopg.Connection[Row]", records: Sequence[AnyRecord], durable: bool) -> list[bool]:
     fresh = [False] * len(records)
     with connection.transaction():
         if not durable:
