@@ -42,8 +42,9 @@ class SqliteStore(SqlStore):
                 self._connection = opened.enter_context(closing(self._connect()))
                 self._enter_wal()
                 self._connection.execute("PRAGMA secure_delete = ON")  # nothing forgotten stays in a free page
-                # SQLite lets waiting processes poll, and the unlucky starve; the kernel's lock queues them.
-                self._queue = opened.enter_context(open(f"{self.path}-lock", "ab"))
+                # SQLite lets waiting processes poll, and the unlucky starve; they wait for these files' locks instead.
+                self._writing = opened.enter_context(open(f"{self.path}-lock", "ab"))
+                self._next = opened.enter_context(open(f"{self.path}-next", "ab"))
                 if not self._is_current():
                     self._migrate()
                 self._reading = opened.enter_context(closing(self._connect()))  # readers of a WAL wait for no writer
@@ -107,13 +108,16 @@ class SqliteStore(SqlStore):
         if not self._lock.acquire(timeout=BUSY_S):
             raise StoreBusy(f"{self.url}: another thread has been writing for {BUSY_S:g} s")
         try:
-            if self._queue.closed:
+            if self._writing.closed:
                 raise StoreError(f"{self.url}: has been closed")
-            fcntl.flock(self._queue, fcntl.LOCK_EX)
+            # Whoever holds `next` writes next: without it, who has just written would overtake who waits.
+            fcntl.flock(self._next, fcntl.LOCK_EX)
+            fcntl.flock(self._writing, fcntl.LOCK_EX)
+            fcntl.flock(self._next, fcntl.LOCK_UN)
             yield
         finally:
-            if not self._queue.closed:
-                fcntl.flock(self._queue, fcntl.LOCK_UN)
+            if not self._writing.closed:
+                fcntl.flock(self._writing, fcntl.LOCK_UN)
             self._lock.release()
 
     @contextmanager

@@ -5,6 +5,7 @@ Between two statements the interpreter's lock changes hands, and with busy threa
 process waits for this one's commit. Exposures and interactions that are new, nearly all of them, take one statement together.
 """
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,11 +57,21 @@ class _Table:
         """Give how many rows one statement takes."""
         return VALUES // len(self.columns)
 
-    def insert(self, execute: Execute, rows: Sequence[Row]) -> None:
-        """Insert rows, none of which is there."""
+    def insert(self, execute: Execute, rows: Sequence[Row]) -> list[bool]:
+        """Insert rows within a transaction, and tell which were new."""
+        fresh: list[bool] = []
         for start in range(0, len(rows), self.rows_at_once):
             part = rows[start : start + self.rows_at_once]
-            execute(_insert_all(self, len(part)), [value for row in part for value in row])
+            fresh += [True] * len(part) if self.insert_new(execute, part) else self.insert_each(execute, part)
+        return fresh
+
+    def insert_new(self, execute: Execute, rows: Sequence[Row]) -> bool:
+        """Insert rows by one statement; False where one was there already, and then none is inserted."""
+        try:
+            execute(_insert_all(self, len(rows)), [value for row in rows for value in row])
+        except sqlite3.IntegrityError:
+            return False
+        return True
 
     def insert_each(self, execute: Execute, rows: Sequence[Row]) -> list[bool]:
         """Insert rows one by one, and tell which were new; where one is there already the earlier is kept."""
@@ -74,29 +85,11 @@ class _Table:
                 execute(keep_earlier, row)
         return fresh
 
-    def holds_any(self, execute: Execute, rows: Sequence[Row]) -> bool:
-        """Tell whether a row's key is there already, or stands twice among the rows."""
-        keys = list({row[: self.key_size] for row in rows})
-        if len(keys) < len(rows):
-            return True
-        for start in range(0, len(keys), self.rows_at_once):
-            part = keys[start : start + self.rows_at_once]
-            if execute(_select_any(self, len(part)), [value for key in part for value in key]).fetchone():
-                return True
-        return False
-
 
 @lru_cache(maxsize=1024)
 def _insert_all(table: _Table, rows: int) -> str:
     values = f"({', '.join('?' * len(table.columns))})"
     return f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES {', '.join([values] * rows)}"  # noqa: S608
-
-
-@lru_cache(maxsize=1024)
-def _select_any(table: _Table, keys: int) -> str:
-    key = ", ".join(table.columns[: table.key_size])
-    values = ", ".join([f"({', '.join('?' * table.key_size)})"] * keys)
-    return f"SELECT 1 FROM {table.name} WHERE ({key}) IN (VALUES {values}) LIMIT 1"  # noqa: S608
 
 
 def _exposure_row(record: Exposure) -> Row:
@@ -138,21 +131,15 @@ class Group:
             return False
         ((kind, rows),) = self._rows.items()
         table = _TABLES[kind]
-        if len(rows) > table.rows_at_once or table.holds_any(execute, rows):
+        if len(rows) > table.rows_at_once or not table.insert_new(execute, rows):
             return False
-        table.insert(execute, rows)
         self._note(kind, [True] * len(rows))
         return True
 
     def write(self, execute: Execute) -> None:
         """Write within a transaction."""
         for kind, rows in self._rows.items():
-            table = _TABLES[kind]
-            if table.holds_any(execute, rows):
-                self._note(kind, table.insert_each(execute, rows))
-            else:
-                table.insert(execute, rows)
-                self._note(kind, [True] * len(rows))
+            self._note(kind, _TABLES[kind].insert(execute, rows))
         for flags, index, record in self._upserts:
             flags[index] = (
                 _write_order(execute, record) if isinstance(record, Order) else _write_refund(execute, record)

@@ -90,7 +90,8 @@ class Collector:
         kind_of_event = event.get("type")
         if kind_of_event not in TYPES:
             raise RequestError(f"type: found {describe(kind_of_event)}; wanted one of {', '.join(TYPES)}")
-        fields = {name: value for name, value in event.items() if name != "type" and value is not None}
+        fields = dict(event)
+        del fields["type"]
         if kind_of_event == "order":
             return [live.reader.order(fields)]
         if kind_of_event == "refund":
@@ -99,7 +100,7 @@ class Collector:
             return self._exposure(live, live.reader.spelled_out(fields), kind)
         if "kind" in fields:
             raise RequestError("kind: found it beside type; wanted only type")
-        if "occurred_at" not in fields and "occurred_at_ms" not in fields:
+        if fields.get("occurred_at") is None and fields.get("occurred_at_ms") is None:
             fields["occurred_at_ms"] = self._clock_ms()
         fields["kind"] = kind_of_event
         interaction = live.reader.interaction(fields)
