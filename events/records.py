@@ -78,7 +78,7 @@ class Exposure(Record):
     variant: Id
     epoch: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     exposed_at_ms: Milliseconds
-    attributes: Annotated[dict[ShortText, Any], Field(max_length=50)] = {}
+    attributes: Annotated[dict[ShortText, Any], Field(max_length=50)] = Field(default_factory=dict)
     bot: bool = False
 
 

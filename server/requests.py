@@ -22,7 +22,7 @@ class AssignmentsBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     visitor_id: Id | None = None
-    context: Context = {}
+    context: Context = Field(default_factory=dict)  # a literal {} would be copied deeply each time
     experiments: Annotated[list[Id], Field(max_length=100)] | None = None
     expose: bool = False
     preview: Annotated[str, Field(max_length=2000)] | None = None
@@ -56,7 +56,7 @@ class TokenExposure(BaseModel):
     variant: Id | None = None
     unit_id: Id | None = None
     exposed_at_ms: Milliseconds | None = None
-    attributes: Context = {}
+    attributes: Context = Field(default_factory=dict)  # a literal {} would be copied deeply each time
 
 
 class DerivedExposure(BaseModel):
@@ -67,9 +67,9 @@ class DerivedExposure(BaseModel):
     experiment: Id
     unit_id: Id
     variant: Id | None = None
-    context: Context = {}
+    context: Context = Field(default_factory=dict)  # a literal {} would be copied deeply each time
     exposed_at_ms: Milliseconds | None = None
-    attributes: Context = {}
+    attributes: Context = Field(default_factory=dict)  # a literal {} would be copied deeply each time
 
 
 def read_body(model: type[Body], content: bytes) -> Body:
