@@ -188,7 +188,7 @@ def advice(experiment: Experiment, found: list[Need]) -> list[str]:
             fewer = 4 / _load(arms)
             quantiles = _quantiles(experiment.plan.confidence, experiment.plan.power) / _family(experiment)
             sentence += f" Two arms would take {need.days * fewer * quantiles**2:,.0f} days."
-        sentences.append(sentence + f" In eight weeks an effect of {need.seen[8] * 100:.2g}% can be seen.")
+        sentences.append(sentence + f" In eight weeks an effect of {_percent(need.seen[8])} can be seen.")
     return sentences
 
 
@@ -216,3 +216,7 @@ def _taking_part(declared: Mapping[str, Any]) -> float:
     layer = declared.get("layer") or {"from": "0%", "to": "100%"}
     span = float(layer["to"].rstrip("%")) - float(layer["from"].rstrip("%"))
     return max(1e-6, float(declared.get("traffic", "100%").rstrip("%")) / 100 * span / 100)
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2g}%" if share < 1 else f"{share:.0%}"

@@ -13,7 +13,7 @@ from experiments.cli import configs_option, format_option
 from experiments.refusals import describe
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    import datetime as dt
 
     from rich.progress import Progress, ProgressColumn
 
@@ -24,7 +24,9 @@ store_option = click.option(
     "--store",
     "store_url",
     default="sqlite:///crosslift.db",
+    envvar="CROSSLIFT_STORE",
     show_default=True,
+    show_envvar=True,
     metavar="URL",
     help="Where events are kept.",
 )
@@ -83,6 +85,9 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, shop: str, configs: str,
         click.echo(f"Recognised as {imported.recognised}.", err=True)
     rows = f"{imported.accepted:,} rows of {kind} imported, {imported.duplicates:,} there already"
     click.echo(f"{rows}, {imported.rejected_count:,} bad.")
+    if imported.remarks:
+        told = ", ".join(f"{count:,} {remark}" for remark, count in sorted(imported.remarks.items()))
+        click.echo(f"Of these orders: {told}.")
 
 
 @click.command()
@@ -160,7 +165,10 @@ def export(folder: Path, store_url: str) -> None:
 
     from events.lake import export as export_lake
 
-    with _opened(store_url) as store, _progress(TextColumn("exporting"), BarColumn(), MofNCompleteColumn()) as progress:
+    with (
+        existing_store(store_url) as store,
+        _progress(TextColumn("exporting"), BarColumn(), MofNCompleteColumn()) as progress,
+    ):
         task = progress.add_task("exporting", total=None)
         done = export_lake(store, folder, lambda files, total: progress.update(task, completed=files, total=total))
     files = f"{done.written:,} files written with {done.rows:,} rows"
@@ -182,7 +190,7 @@ def backup(file: Path, store_url: str) -> None:
         raise click.UsageError(f"{file.parent}: found no such folder; wanted one that exists")
     unfinished = file.with_name(f".{file.name}.unfinished")
     try:
-        with _opened(store_url) as store:
+        with existing_store(store_url) as store:
             store.backup(unfinished)
         unfinished.replace(file)
     finally:
@@ -211,7 +219,7 @@ def forget(visitor: str, lakes: tuple[Path, ...], skip_missing_lakes: bool, stor
     """
     from events.forget import forget as forget_person
 
-    with _opened(store_url) as store:
+    with existing_store(store_url) as store:
         done = forget_person(store, visitor, lakes, skip_missing_lakes)
     if format_ == "json":
         click.echo(json.dumps(asdict(done), indent=2))
@@ -228,20 +236,22 @@ def forget(visitor: str, lakes: tuple[Path, ...], skip_missing_lakes: bool, stor
 @click.command()
 @click.option("--before", required=True, type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="A day (UTC), kept.")
 @store_option
-def prune(before: "datetime", store_url: str) -> None:
+def prune(before: "dt.datetime", store_url: str) -> None:
     """
     Delete the interactions of before a day; exposures and orders, which reports rest on, stay.
 
     Servers may go on. Lakes keep what was exported to them.
     """
-    from datetime import UTC
+    from datetime import UTC, datetime
 
-    with _opened(store_url) as store:
+    if before.replace(tzinfo=UTC) > datetime.now(UTC):
+        raise click.UsageError(f"--before: found {before.date()}, a day to come; wanted one that has begun")
+    with existing_store(store_url) as store:
         count = store.prune_interactions(int(before.replace(tzinfo=UTC).timestamp() * 1000))
-    click.echo(f"{count:,} interactions of before {before.date()} deleted.")
+    click.echo(f"{count:,} interaction{'' if count == 1 else 's'} of before {before.date()} deleted.")
 
 
-def _opened(store_url: str) -> "closing[Store]":
+def existing_store(store_url: str) -> "closing[Store]":
     """Open a store that is there: these commands have nothing to do in a new one."""
     from events.store import open_store
 

@@ -1,5 +1,6 @@
 """CSV files in: exposures, interactions and orders."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import orjson
 
 from events.csv_rows import Row, read_header, read_rows, refuse_unreadable
 from events.order_exports import OrderExport, recognise
-from events.records import KINDS, AnyRecord, Exposure, Interaction, Reader
+from events.records import KINDS, AnyRecord, Exposure, Interaction, Order, Reader
 from events.store import Store
 from experiments.declaration import declared_dict
 from experiments.errors import RequestError
@@ -40,6 +41,7 @@ class Imported:
         rejected_count: How many were bad.
         ignored: Columns that mean nothing to crosslift.
         recognised: Whose export the file is; empty for a file of our own columns.
+        remarks: What keeps orders from counting, and of how many.
     """
 
     accepted: int = 0
@@ -48,6 +50,18 @@ class Imported:
     rejected_count: int = 0
     ignored: list[str] = field(default_factory=list)
     recognised: str = ""
+    remarks: Counter[str] = field(default_factory=Counter)
+
+    def remark(self, records: Sequence[AnyRecord]) -> None:
+        """Note orders that will not count, or not for every metric."""
+        for order in records:
+            if isinstance(order, Order):
+                if order.excluded:
+                    self.remarks[f"left out ({order.excluded})"] += 1
+                elif order.unit_id is None and order.customer_id is None:
+                    self.remarks["without a visitor or customer"] += 1
+                elif order.cost_minor is None:
+                    self.remarks["without a cost"] += 1
 
     def reject(self, line: int, error: RequestError) -> None:
         """Note a bad row."""
@@ -116,6 +130,7 @@ def import_csv(
         fresh = store.write(records)
         imported.accepted += sum(fresh)
         imported.duplicates += len(fresh) - sum(fresh)
+        imported.remark(records)
     return imported
 
 

@@ -143,7 +143,7 @@ def _woocommerce_line(item: Mapping[str, str], money: "_Money") -> Fields:
     net = money.read(item.get("total", ""), "total")
     gross = money.read(item.get("subtotal") or item.get("sub_total") or item.get("total", ""), "subtotal")
     return {
-        "product_id": item.get("product_id", ""),
+        "product_id": item.get("product_id") or item.get("sku", ""),
         "sku": item.get("sku", ""),
         "quantity": _quantity(item["quantity"]),
         "gross_minor": gross,

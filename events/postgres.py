@@ -1,5 +1,6 @@
 """The store for several servers: PostgreSQL through psycopg's pool, a statement for each table and group of records."""
 
+import logging
 import os
 import re
 import shutil
@@ -44,6 +45,8 @@ COPIED = 50  # so many rows of one table are written faster by COPY than from ar
 FETCHED_AT_ONCE = 10_000
 # Advisory locks of ours, so that what SQLite does one after another is done so here: other statements never wait for them.
 _CATALOGUE_LOCK, _ORDERS_LOCK = 0x63726F73, 0x6C696674
+
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # the requests that fail say so already
 
 _INTEGERS = {"epoch", "bot", "quantity", "units", "verified"}
 Row = tuple[Any, ...]

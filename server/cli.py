@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from events.cli import store_option
+from events.cli import existing_store, store_option
 from experiments.cli import configs_option, format_option
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
 
     load(configs)  # wrong declarations and an unusable store are said here, once, and not by every worker
     with _opened(store_url) as store:
+        store_name = store.url  # without a password
         if not store.keys():
             click.echo(
-                f"There are no keys yet, so every request will be refused: `crosslift keys --store {store_url}`",
+                f"There are no keys yet, so every request will be refused: `crosslift keys --store {store_name}`",
                 err=True,
             )
     address, port = _bindable(host, port)
@@ -51,7 +52,7 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="crosslift-metrics-")
     shown = f"[{address}]" if ":" in address else address
     count = f"{workers} worker{'s' if workers > 1 else ''}"
-    click.echo(f"crosslift starts on http://{shown}:{port} ({count}, {store_url}); Ctrl-C ends it")
+    click.echo(f"crosslift starts on http://{shown}:{port} ({count}, {store_name}); Ctrl-C ends it")
     logging.getLogger("_granian").addFilter(lambda record: "Python threads" not in record.getMessage())
     Server(
         "server.app:app_from_environment",
@@ -139,7 +140,7 @@ def revoke(hint: str, store_url: str) -> None:
     """Revoke the key that `crosslift keys` lists as HINT."""
     from events.clock import now_ms
 
-    with _opened(store_url) as store:
+    with existing_store(store_url) as store:
         if not store.revoke_key(hint.rstrip("…"), now_ms()):
             raise click.UsageError(f"found no key in use that is listed as {hint!r}")
     click.echo("Revoked; servers refuse it within two seconds.")
@@ -210,7 +211,7 @@ def quarantine() -> None:
 @format_option
 def list_(store_url: str, format_: str) -> None:
     """List what is held, the oldest first, with its reason."""
-    with _opened(store_url) as store:
+    with existing_store(store_url) as store:
         held = store.quarantined()
     if format_ == "json":
         names = ("id", "received_at_ms", "source", "reason", "payload")
@@ -234,13 +235,27 @@ def replay(ids: tuple[int, ...], configs: str, store_url: str) -> None:
     """
     from server.quarantine import replay as replay_held
 
-    with _opened(store_url) as store:
+    with existing_store(store_url) as store:
         taken, refused = replay_held(store, configs, ids)
     for number, reason in refused:
         click.echo(f"{number}: {reason}", err=True)
     click.echo(f"{taken:,} taken, {len(refused):,} still refused.")
     if refused:
         raise click.exceptions.Exit(1)
+
+
+@quarantine.command()
+@click.argument("ids", nargs=-1, type=int, required=True, metavar="ID...")
+@store_option
+def drop(ids: tuple[int, ...], store_url: str) -> None:
+    """Delete what is held as IDs, for good: what was sent again mended, or never will be."""
+    with existing_store(store_url) as store:
+        held = {row[0] for row in store.quarantined()}
+        unknown = [str(one) for one in ids if one not in held]
+        if unknown:
+            raise click.UsageError(f"found nothing held as {', '.join(unknown)}; wanted ids that `list` shows")
+        store.release(ids)
+    click.echo(f"{len(set(ids)):,} dropped.")
 
 
 commands = [serve, keys, preview, quarantine]

@@ -210,6 +210,8 @@ def test_pruned_interactions_stay_in_the_lake(store: Store, store_url: str, run:
     export(store, tmp_path / "lake")
     done = run("prune", "--before", "2026-05-03", "--store", store_url)
     assert done.output == "2 interactions of before 2026-05-03 deleted.\n"
+    later = run("prune", "--before", "2999-01-01", "--store", store_url)
+    assert (later.exit_code, "a day to come" in later.output) == (2, True)
     assert store.counts() | {"interactions": 1, "exposures": 3, "orders": 3} == store.counts()
     export(store, tmp_path / "lake")
     assert len(lake_rows(tmp_path / "lake", "interactions")) == 3

@@ -53,3 +53,17 @@ def test_an_id_that_is_not_held_is_wrong_use(
     """And nothing is tried."""
     result = run("quarantine", "replay", "7", "--configs", configs, "--store", store_url)
     assert (result.exit_code, "nothing held as 7" in str(result.exception)) == (2, True)
+
+
+def test_what_will_never_be_taken_can_be_dropped(
+    api: Api, store: Store, run: Callable[..., Result], store_url: str, tmp_path: Path
+) -> None:
+    """By its id; a store that is not there is not made by looking into it."""
+    api.events({"type": "clack"}, ORDER, key=api.secret)
+    first = store.quarantined()[0][0]
+    assert run("quarantine", "drop", first, "--store", store_url).output == "1 dropped.\n"
+    assert run("quarantine", "drop", first, "--store", store_url).exit_code == 2
+    assert [json.loads(row[4])["type"] for row in store.quarantined()] == ["order"]
+    missing = f"sqlite:///{tmp_path / 'typo.db'}"
+    assert "wanted a store that exists" in run("quarantine", "list", "--store", missing).output
+    assert not (tmp_path / "typo.db").exists()
