@@ -34,7 +34,7 @@ def read_header(path: Path) -> list[str]:
     """
     with _opened(path) as file:
         try:
-            header = [name.strip() for name in next(csv.reader(file), [])]
+            header = [name.strip() for name in next(csv.reader(file, strict=True), [])]
         except UnicodeDecodeError:
             raise _not_utf8(path) from None
         except csv.Error as error:

@@ -125,6 +125,7 @@ def import_csv(
     if checked.rejected_count and not skip_bad_rows:
         raise BadRows(path, checked)
     imported = Imported(**told)  # type: ignore[arg-type]
+    layout = _layout(path, kind, configs, shop)  # it remembers the orders it has seen
     numbered = _with_epochs(_records(path, layout, imported, progress), store, configs, now_ms)
     for records in _batches(numbered, ROWS_A_COMMIT):
         fresh = store.write(records)
@@ -171,7 +172,7 @@ def _grouped(path: Path, layout: _Layout, imported: Imported) -> Iterator[tuple[
             yield line, [row]
             continue
         lowered = {name.lower(): value.removeprefix("'") for name, value in row.items()}  # ' marks text in spreadsheets
-        if group and (not layout.key or lowered.get(layout.key) != group[0].get(layout.key)):
+        if group and (layout.key not in lowered or lowered[layout.key] != group[0].get(layout.key)):
             yield first, group
             group = []
         if not group:
@@ -215,8 +216,18 @@ def _spellings(kind: str) -> dict[str, str]:
 
 def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:
     reader = _reader(configs)
+    seen: set[int] = set()
 
     def read(rows: Sequence[Row]) -> AnyRecord:
+        if export.key:
+            key = rows[0].get(export.key)
+            if key is None:
+                raise RequestError(f"{export.key}: found nothing; wanted the order's")
+            if hash(key) in seen:
+                raise RequestError(
+                    f"{export.key}: found {describe(key)} again after other orders; wanted its rows together"
+                )
+            seen.add(hash(key))
         try:
             fields = {"shop": shop, **export.read(rows, configs.shop.currency)}
         except KeyError as error:

@@ -72,8 +72,10 @@ def _mentions(payload: str, ids: set[str]) -> bool:
 
 
 def _holds(value: Any, ids: set[str]) -> bool:
+    """Whether a field of ids holds one of them; a quantity of 2 is not customer 2."""
     if isinstance(value, dict):
-        return any(_holds(one, ids) for one in value.values())
-    if isinstance(value, list):
-        return any(_holds(one, ids) for one in value)
-    return str(value) in ids
+        named = (
+            str(one).strip() for key, one in value.items() if key.endswith("_id") and not isinstance(one, (dict, list))
+        )
+        return any(one in ids for one in named) or any(_holds(one, ids) for one in value.values())
+    return isinstance(value, list) and any(_holds(one, ids) for one in value)

@@ -108,30 +108,28 @@ def export(store: Store, folder: Path, progress: Callable[[int, int], object] = 
     with _held(folder) as lake, store.snapshot() as fetch:
         store.remember_lake(str(lake))
         manifest = _manifest(lake)
+        pruned = _part(store.pruned_before_ms() // DAY_MS)
         due = []
         for name, table in TABLES.items():
             found, before = _hashes(fetch, table), manifest.get(name, {})
-            for part in _gone(before, found, table):
-                _path(lake, name, part).unlink(missing_ok=True)
+            there = {_part_of(path) for path in (lake / name).rglob("data.parquet")}
+            # Of a pruned day the lake has more than the store, whatever came late for it.
+            kept = {part for part in there if table.archived and part < pruned}
+            found = {part: one for part, one in found.items() if part not in kept}
+            for part in there - kept - found.keys():
+                _path(lake, name, part).unlink()
                 exported.removed += 1
-            if table.archived:  # a day that has shrunk was pruned; what came late for it does not replace it
-                found = {
-                    part: one if one[0] >= before.get(part, one)[0] else before[part] for part, one in found.items()
-                }
-            changed = [
-                part for part in found if found[part] != before.get(part) or not _path(lake, name, part).exists()
-            ]
+            changed = [part for part in found if found[part] != before.get(part) or part not in there]
             exported.unchanged += len(found) - len(changed)
             due.append((name, changed))
-            manifest[name] = (before if table.archived else {}) | found
+            manifest[name] = found
         total = sum(len(changed) for _, changed in due)
         for name, changed in due:
             for rows in _write_parts(fetch, lake, name, changed):
                 exported.written += 1
                 exported.rows += rows
                 progress(exported.written, total)
-        content = json.dumps({"version": VERSION, "tables": manifest}, indent=1)
-        _put(lake / MANIFEST, lambda unfinished: unfinished.write_text(content, encoding="utf-8"))
+        _put_manifest(lake, manifest)
     return exported
 
 
@@ -144,13 +142,20 @@ def rename(folder: Path, pseudonyms: Mapping[str, str]) -> int:
     ids = pa.array(list(pseudonyms), pa.string())
     rewritten = 0
     with _held(folder) as lake:
+        manifest = _manifest(lake)
         for name, columns in IDENTIFYING.items():
             for path in sorted((lake / name).rglob("data.parquet")):
-                held = pq.read_table(path, columns=list(columns), partitioning=None)
+                try:
+                    held = pq.read_table(path, columns=list(columns), partitioning=None)
+                except (OSError, pa.ArrowInvalid) as error:
+                    raise StoreError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
                 if any(pc.any(pc.is_in(held[column], ids)).as_py() for column in columns):
                     table = pq.read_table(path, partitioning=None)
                     _put(path, partial(pq.write_table, _renamed(table, columns, pseudonyms), compression="zstd"))
+                    manifest.get(name, {}).pop(_part_of(path), None)  # the next export compares it anew
                     rewritten += 1
+        if rewritten:
+            _put_manifest(lake, manifest)
     return rewritten
 
 
@@ -185,10 +190,6 @@ def _hashes(fetch: Fetch, table: _Table) -> Hashes:
     if not table.at:
         query = f"SELECT 0, COUNT(*), COALESCE(SUM(content_hash({hashed})), 0) FROM {table.source}"  # noqa: S608
     return {_part(int(row[0])) if table.at else "all": [int(row[1]), int(row[2])] for row in fetch(query)}
-
-
-def _gone(before: Hashes, found: Hashes, table: _Table) -> list[str]:
-    return [] if table.archived else [part for part in before if part not in found]
 
 
 def _part(day: int) -> str:
@@ -268,6 +269,10 @@ def _path(lake: Path, name: str, part: str) -> Path:
     return lake / name / "data.parquet" if part == "all" else lake / name / f"day={part}" / "data.parquet"
 
 
+def _part_of(path: Path) -> str:
+    return path.parent.name.removeprefix("day=") if path.parent.name.startswith("day=") else "all"
+
+
 @contextmanager
 def _held(folder: Path) -> Iterator[Path]:
     """Keep others from writing the same lake."""
@@ -282,7 +287,14 @@ def _held(folder: Path) -> Iterator[Path]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreError(f"{folder}: another export writes it just now; wanted to be alone") from None
+        for leftover in lake.rglob(".*.unfinished"):  # of a run that was cut off
+            leftover.unlink(missing_ok=True)
         yield lake
+
+
+def _put_manifest(lake: Path, manifest: Mapping[str, Hashes]) -> None:
+    content = json.dumps({"version": VERSION, "tables": manifest}, indent=1)
+    _put(lake / MANIFEST, lambda unfinished: unfinished.write_text(content, encoding="utf-8"))
 
 
 def _manifest(lake: Path) -> dict[str, Hashes]:

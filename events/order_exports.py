@@ -182,7 +182,7 @@ def _analytics(rows: Sequence[Row], currency: str) -> Fields:
     net = money.of("net sales") if "net sales" in row else money.of("n. revenue")
     at = _time(row["date"])
     if net < 0:
-        return {"order_id": row["order #"], "refund_id": at, "refunded_at": at, "refunded_minor": -net}
+        return {"order_id": row["order #"], "refund_id": f"{at} {net}", "refunded_at": at, "refunded_minor": -net}
     return {
         "order_id": row["order #"],
         "unit_id": _visitor(row),

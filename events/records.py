@@ -214,7 +214,7 @@ class Reader:
         if "ordered_at_ms" not in told:
             raise RequestError("ordered_at: found nothing; wanted a time such as 2026-05-01T12:00:00Z")
         told.setdefault("updated_at_ms", told["ordered_at_ms"])
-        if isinstance(told.get("lines"), list):
+        if isinstance(told.get("lines"), list) and told["lines"]:
             lines = [self._line(number, line) for number, line in enumerate(told["lines"][:1001], 1)]
             if len({line.line_id for line in lines}) < len(lines):
                 raise RequestError("lines: found a line_id twice; wanted each once")
@@ -266,6 +266,8 @@ class Reader:
             moment = to_ms(value, self._zone) if name in _TIMES else value
         except RequestError as error:
             raise RequestError(f"{name}: {error}") from None
+        if isinstance(moment, str) and _WHOLE.match(moment.strip()):
+            moment = int(moment)
         if name not in _MONEY and isinstance(moment, int) and moment > self._clock_ms() + FUTURE_MS:
             raise RequestError(f"{name}: found a time in the future; wanted one that has been")
         return moment

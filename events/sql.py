@@ -33,6 +33,7 @@ IDENTIFYING = {
     "identities": ("customer_id", "unit_id"),
 }  # the columns that hold a person's ids
 PRUNED_AT_ONCE = 20_000
+_PRUNED = "interactions_pruned_before_ms"
 FORGOTTEN = "forgotten-"  # begins the pseudonyms of visitors who were forgotten
 
 # The newest state of an order wins; of two as new the one with more refunded, then one that is left out (cancelled),
@@ -49,7 +50,7 @@ EARLIER_EXPOSURE = (
     "(excluded.exposed_at_ms, excluded.epoch, excluded.attributes, excluded.bot)"
     " < (exposures.exposed_at_ms, exposures.epoch, exposures.attributes, exposures.bot)"
 )
-EARLIER_INTERACTION = "({}) < ({})".format(
+EARLIER_INTERACTION = f"substr(interactions.unit_id, 1, {len(FORGOTTEN)}) <> '{FORGOTTEN}' AND " + "({}) < ({})".format(
     *(
         ", ".join(f"{side}.{name}" for name in ("occurred_at_ms", *INTERACTION[1:-1]))
         for side in ("excluded", "interactions")
@@ -63,14 +64,16 @@ def updates(columns: Iterable[str]) -> str:
 
 
 # An order that comes again must not bring back who was forgotten.
+_FORGOTTEN_ORDER = " OR ".join(
+    f"substr(coalesce(orders.{name}, ''), 1, {len(FORGOTTEN)}) = '{FORGOTTEN}'" for name in ("unit_id", "customer_id")
+)
 ORDER_UPDATES = ", ".join(
     [
         *(
-            f"{name} = CASE WHEN substr(orders.{name}, 1, {len(FORGOTTEN)}) = '{FORGOTTEN}'"
-            f" THEN orders.{name} ELSE excluded.{name} END"
-            for name in ("unit_id", "customer_id")
+            f"{name} = CASE WHEN {_FORGOTTEN_ORDER} THEN orders.{name} ELSE excluded.{name} END"
+            for name in ("unit_id", "customer_id", "digest")
         ),
-        updates(name for name in (*ORDER_STATE[4:], "refunded_minor")),
+        updates(name for name in (*ORDER_STATE[4:-1], "refunded_minor")),
     ]
 )
 
@@ -150,8 +153,8 @@ class SqlStore(ABC):
         )
         with self._transaction() as execute:
             for received_at_ms, source, reason, payload in rows:
-                told = payload.replace("\0", "\ufffd")  # PostgreSQL keeps no NUL
-                execute(insert, (received_at_ms, source, reason, told, quarantine_digest(source, told)))
+                kept, why = (text.replace("\0", "\ufffd") for text in (payload, reason))  # PostgreSQL keeps no NUL
+                execute(insert, (received_at_ms, source, why, kept, quarantine_digest(source, kept)))
 
     def quarantined(self) -> list[tuple[int, int, str, str, str]]:
         """Give (id, received_at_ms, source, reason, payload), the oldest first."""
@@ -211,6 +214,12 @@ class SqlStore(ABC):
             "DELETE FROM interactions WHERE event_id IN"
             " (SELECT event_id FROM interactions WHERE occurred_at_ms < ? LIMIT ?)"
         )
+        mark = (
+            "INSERT INTO secrets VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+            " WHERE CAST(secrets.value AS BIGINT) < CAST(excluded.value AS BIGINT)"
+        )
+        with self._transaction() as execute:  # before anything is gone: lakes keep what was pruned
+            execute(mark, (_PRUNED, str(before_ms)))
         pruned = 0
         while True:
             with self._transaction() as execute:
@@ -219,6 +228,11 @@ class SqlStore(ABC):
             if deleted < PRUNED_AT_ONCE:
                 return pruned
 
+    def pruned_before_ms(self) -> int:
+        """Give the time before which interactions were deleted; 0 where none were."""
+        rows = self._read("SELECT value FROM secrets WHERE name = ?", _PRUNED)
+        return int(rows[0][0]) if rows else 0
+
     def person(self, name: str) -> list[str]:
         """
         Give every id of the person who has a visitor's or customer's id: `name`, devices, customer numbers.
@@ -226,11 +240,14 @@ class SqlStore(ABC):
         Empty where the store holds nothing of them.
         """
         visitors = {name} | self._ids("SELECT unit_id FROM aliases WHERE visitor_id = ?", [name])
-        visitors |= self._ids("SELECT unit_id FROM identities WHERE customer_id = ?", [name])
-        visitors |= self._ids("SELECT unit_id FROM orders WHERE customer_id = ?", [name])
+        customers = self._ids("SELECT customer_id FROM identities WHERE customer_id = ?", [name])
+        customers |= self._ids("SELECT customer_id FROM orders WHERE customer_id = ?", [name])
+        if not customers:  # of a customer who is named, not everybody else who used the same device
+            customers = self._ids("SELECT customer_id FROM identities WHERE unit_id = ?", visitors)
+            customers |= self._ids("SELECT customer_id FROM orders WHERE unit_id = ?", visitors)
+        visitors |= self._ids("SELECT unit_id FROM identities WHERE customer_id = ?", customers)
+        visitors |= self._ids("SELECT unit_id FROM orders WHERE customer_id = ?", customers)
         visitors |= self._ids("SELECT visitor_id FROM aliases WHERE unit_id = ?", visitors)
-        customers = self._ids("SELECT customer_id FROM identities WHERE unit_id = ?", visitors)
-        customers |= self._ids("SELECT customer_id FROM orders WHERE unit_id = ?", visitors)
         ids = sorted(visitors | customers)
         return ids if any(self._occurs(one) for one in ids) else []
 
@@ -260,6 +277,8 @@ class SqlStore(ABC):
                     "UPDATE interactions SET event_id = replace(event_id, ?, ?) WHERE unit_id = ?",
                     (name, pseudonym, name),
                 )
+                # A digest of what is known but for an id would tell the id to who tries them all.
+                execute("UPDATE orders SET digest = '' WHERE unit_id = ? OR customer_id = ?", (name, name))
                 for table, columns in IDENTIFYING.items():
                     for column in columns:
                         update = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"  # noqa: S608
@@ -284,7 +303,10 @@ def _scrub_attributes(execute: Execute, name: str, pseudonyms: Mapping[str, str]
 def scrubbed(attributes: str, pseudonyms: Mapping[str, str]) -> str:
     """Give attributes without the ids."""
     told = json.loads(attributes)
-    kept = {key: pseudonyms.get(str(value), value) for key, value in told.items()}
+    kept = {
+        key: pseudonyms.get(str(value), value) if isinstance(value, str) or key.endswith("_id") else value
+        for key, value in told.items()
+    }
     return attributes if kept == told else attributes_text(kept)
 
 

@@ -166,7 +166,12 @@ class SqliteStore(SqlStore):
         """Put pseudonyms in the place of ids, and leave the ids in no log either."""
         changed = super().rename(pseudonyms, quarantined)
         with self._lock:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            is_busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_busy:
+            told = "the ids are replaced; but somebody reads the store, and until they end its log"
+            raise StoreError(
+                f"{self.url}: {told}, {self.path}-wal, holds them still: then write something, or open it alone"
+            )
         return changed
 
     def close(self) -> None:

@@ -111,6 +111,10 @@ class Store(Protocol):
         """Delete interactions of before a time; give how many."""
         ...
 
+    def pruned_before_ms(self) -> int:
+        """Give the time before which interactions were deleted; 0 where none were."""
+        ...
+
     def person(self, name: str) -> list[str]:
         """Give every id of the person who has a visitor's or customer's id; empty where nothing is held of them."""
         ...

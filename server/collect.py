@@ -68,11 +68,12 @@ class Collector:
                     records += read
                 except RequestError as error:
                     rejected.append({"index": index, "error": str(error)})
-        written = self._store.write(records, durable)
         if rejected and kind == "secret":  # a shop's own events are kept to be mended; what browsers make up is not
             now = self._clock_ms()
-            kept = [(now, "events", one["error"], orjson.dumps(body.events[one["index"]]).decode()) for one in rejected]
-            self._store.quarantine(kept)
+            self._store.quarantine(
+                [(now, "events", one["error"], _payload(body.events[one["index"]])) for one in rejected]
+            )
+        written = self._store.write(records, durable)
         fresh = [written[index] for index in sent_as]
         return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
 
@@ -141,6 +142,13 @@ class Collector:
     def _timely(self, at_ms: int, name: str, kind: KeyKind) -> None:
         if kind == "publishable" and at_ms < self._clock_ms() - LATE_MS:
             raise RequestError(f"{name}: found a time more than 7 days ago; wanted a later one, or a secret key")
+
+
+def _payload(event: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(event).decode()
+    except TypeError:  # it reads deeper nesting than it writes
+        return describe(event)
 
 
 def _refuse_money(body: EventsBody) -> None:

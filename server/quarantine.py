@@ -38,7 +38,7 @@ def replay(store: Store, configs: str, ids: Collection[int] = ()) -> tuple[int, 
         raise RequestError(f"quarantine: found nothing held as {', '.join(unknown)}; wanted ids that `list` shows")
     sources = _sources(store, configs)
     taken, refused = 0, []
-    for number in ids or held:
+    for number in dict.fromkeys(ids) or held:
         _, received_at_ms, source, _, payload = held[number]
         try:
             sources[source](payload, received_at_ms)

@@ -32,7 +32,7 @@ class Signer:
     def sign(self, claim: Claim, now_s: int) -> str:
         """Give the token: base64url of `[experiment, variant, unit, epoch, expires_s]`, a dot, base64url of the MAC."""
         body = _encode(orjson.dumps([claim.experiment, claim.variant, claim.unit_id, claim.epoch, now_s + LIFETIME_S]))
-        return f"{body}.{self._mac(body)}"
+        return f"{body}.{self._mac(body, 'exposure:')}"
 
     def verify(self, token: str, at_s: int) -> Claim:
         """
@@ -46,7 +46,7 @@ class Signer:
             RequestError: It is not ours, was changed, or had expired by then.
         """
         body, _, mac = token.partition(".")
-        if not token.isascii() or not hmac.compare_digest(mac, self._mac(body)):
+        if not token.isascii() or not hmac.compare_digest(mac, self._mac(body, "exposure:")):
             raise RequestError("exposure_token: found a token with a wrong signature; wanted one from /v1/assignments")
         experiment, variant, unit_id, epoch, expires = orjson.loads(_decode(body))
         if expires < at_s:
@@ -75,7 +75,7 @@ class Signer:
             raise RequestError("preview: found an expired token; wanted a new one from `crosslift preview`")
         return experiment, variant
 
-    def _mac(self, body: str, use: str = "") -> str:
+    def _mac(self, body: str, use: str) -> str:
         return _encode(hmac.digest(self._key, (use + body).encode(), sha256)[:_MAC_BYTES])
 
 

@@ -100,6 +100,8 @@ def test_bad_rows_are_skipped_when_asked(csv: Importer) -> None:
         ("orders", "", 2, "found an empty file"),
         ("orders", "order_id;ordered_at;gross\n", 2, "found columns parted by semicolons; wanted commas"),
         ("orders", "order_id,ordered_at\no1,2026-05-01\n", 2, "wanted gross too"),
+        ("orders", 'order_id,ordered_at,gross,"note"x\no1,2026-05-01,1,a\n', 2, "orders.csv:1: found no readable header"),
+        ("orders", 'order_id,ordered_at,gross,"note\no1,2026-05-01,1,a\n', 2, "orders.csv:1: found no readable header"),
         ("orders", "order_id,ordered_at,gross,gross\n", 2, "found the columns 'gross' twice"),
         ("orders", "order_id,ordered_at,gross,gross_minor\no1,2026-05-01,1,100\n", 1, "gross_minor: found it in two spellings"),
         ("orders", 'order_id,ordered_at,gross\no1,2026-05-01,1\n"o2"x,2026-05-01,1\no3,2026-05-01,1\n', 2, "orders.csv:3: found a row that is no CSV"),

@@ -213,8 +213,83 @@ def test_pruned_interactions_stay_in_the_lake(store: Store, store_url: str, run:
     later = run("prune", "--before", "2999-01-01", "--store", store_url)
     assert (later.exit_code, "a day to come" in later.output) == (2, True)
     assert store.counts() | {"interactions": 1, "exposures": 3, "orders": 3} == store.counts()
+    late = click("late").model_copy(update={"occurred_at_ms": AT})
+    store.write([late, late.model_copy(update={"event_id": "later"})])
+    for lost in (False, True):
+        if lost:
+            (tmp_path / "lake" / "manifest.json").unlink()
+        export(store, tmp_path / "lake")
+        assert len(lake_rows(tmp_path / "lake", "interactions")) == 3
+
+
+def test_an_interaction_that_moves_to_another_day_leaves_its_old_one(store: Store, tmp_path: Path) -> None:
+    """Its earlier copy came later; the lake holds it once, and loses what a lost manifest no longer names."""
+    store.write([click("a").model_copy(update={"occurred_at_ms": AT + DAY})])
     export(store, tmp_path / "lake")
-    assert len(lake_rows(tmp_path / "lake", "interactions")) == 3
+    store.write([click("a")])
+    (tmp_path / "lake" / "manifest.json").unlink()
+    export(store, tmp_path / "lake")
+    assert lake_rows(tmp_path / "lake", "interactions", "event_id, day::text") == [("a", "2026-05-01")]
+
+
+def test_what_is_known_of_the_forgotten_does_not_come_back(
+    store: Store, tmp_path: Path, store_url: str, run: Run
+) -> None:
+    """By sending interactions or orders again, by an order's digest, or by the other id of an order."""
+    store.write([click().model_copy(update={"unit_id": "anna"}), order(unit_id="anna"), exposure("anna")])
+    export(store, tmp_path / "lake")
+    assert run("forget", "anna", "--store", store_url).exit_code == 0
+    store.write([click().model_copy(update={"unit_id": "anna", "occurred_at_ms": AT - 1})])
+    store.write([order(updated=AT + 5, unit_id="anna", customer_id="c1")])
+    with store.snapshot() as fetch:
+        ((unit, customer, digest),) = fetch("SELECT unit_id, customer_id, digest FROM orders")
+        ((clicker,),) = fetch("SELECT unit_id FROM interactions")
+    assert (unit[:10], customer, digest, clicker[:10]) == ("forgotten-", None, "", "forgotten-")
+    export(store, tmp_path / "lake")
+    assert lake_rows(tmp_path / "lake", "interactions", "unit_id") == [(clicker,)]
+
+
+def test_a_person_is_the_same_by_any_of_their_ids(store: Store) -> None:
+    """A visitor id finds the customer, and with them their other devices."""
+    store.identify("v1", "c", None, AT)
+    store.write([order(1, customer_id="c", unit_id="v9"), exposure("v9"), exposure("v1")])
+    assert store.person("v1") == store.person("c") == store.person("v9") == ["c", "v1", "v9"]
+    assert store.person("nobody") == []
+
+
+def test_a_short_id_is_not_a_quantity(store: Store, store_url: str, run: Run) -> None:
+    """Customer 2 is forgotten; two pieces of somebody else's are not."""
+    store.write([order(customer_id="2", unit_id="v"), exposure("v", n=2, customer_id=2)])
+    store.quarantine([(AT, "events", "wrong", json.dumps(one)) for one in (
+        {"visitor_id": "bob", "lines": [{"quantity": 2}]}, {"visitor_id": " v "}, {"customer_id": 2})])  # fmt: skip
+    run("forget", "2", "--store", store_url)
+    assert [json.loads(row[4])["visitor_id"] for row in store.quarantined()] == ["bob"]
+    with store.snapshot() as fetch:
+        ((attributes,),) = fetch("SELECT attributes FROM exposures")
+    assert json.loads(attributes)["n"] == 2
+    assert json.loads(attributes)["customer_id"][:10] == "forgotten-"
+
+
+def test_a_log_that_cannot_be_emptied_is_said(tmp_path: Path, run: Run) -> None:
+    """While somebody reads, the old pages stay in SQLite's log."""
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    with closing(open_store(url)) as store:
+        store.write([exposure("anna")])
+        store._connection.execute("PRAGMA busy_timeout = 100")  # type: ignore[attr-defined]
+        with store.snapshot() as fetch:
+            list(fetch("SELECT 1 FROM exposures"))
+            with pytest.raises(StoreError, match="holds them still"):
+                store.rename({"anna": "forgotten-1"}, [])
+
+
+def test_a_damaged_file_of_a_lake_is_named(store: Store, store_url: str, run: Run, tmp_path: Path) -> None:
+    """And nobody is forgotten by half."""
+    store.write(history(1))
+    export(store, tmp_path / "lake")
+    (tmp_path / "lake/orders/day=2026-05-01/data.parquet").write_bytes(b"broken")
+    result = run("forget", "visitor-0", "--store", store_url)
+    assert (result.exit_code, "data.parquet: cannot be read" in str(result.exception)) == (2, True)
+    assert "visitor-0" in store.person("visitor-0")
 
 
 def test_a_backup_is_a_store(store: Store, store_url: str, run: Run, tmp_path: Path) -> None:

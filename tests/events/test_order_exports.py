@@ -240,3 +240,13 @@ def test_woocommerce_analytics(imports: Imports) -> None:
         imports(written(list(order), back, {**order, "Order #": "190"}, order))
     found = [(row[0], row[5], row[9], row[10]) for row in imports.orders()]
     assert found == [("188", 7200, 2500, 3), ("190", 7200, 0, 3)]
+
+
+def test_rows_of_one_order_stand_together(imports: Imports) -> None:
+    """One that comes back after others, or has no name, is refused: of an order a part would be missing."""
+    other = {**ORDER, "Name": "#1002", "Id": "5550002"}
+    back = imports(shopify(ORDER, other, SECOND))
+    assert (back.exit_code, "name: found `#1001` again after other orders" in back.output) == (1, True)
+    nameless = imports(shopify({**ORDER, "Name": ""}, {**other, "Name": ""}))
+    assert (nameless.exit_code, nameless.output.count("name: found nothing; wanted the order's")) == (1, 2)
+    assert imports.orders() == []

@@ -9,6 +9,7 @@ import pytest
 
 from events import Store
 from experiments import StoreError
+from server.tokens import Signer
 from tests.server.conftest import NOW, Api
 
 ORDER = {"type": "order", "order_id": "o1", "visitor_id": "anna", "ordered_at_ms": NOW, "gross": "19.90"}
@@ -205,3 +206,37 @@ def test_the_rest_of_the_app(api: Api) -> None:
     for response, status in ((api.client.get("/nothing"), 404), (api.client.get("/v1/events"), 405)):
         assert (response.status_code, response.mimetype) == (status, "application/problem+json")
         assert response.get_json()["status"] == status
+
+
+def test_what_is_nested_too_deeply_is_rejected_alone(api: Api, store: Store) -> None:
+    """JSON is read deeper than it is written; the others are kept, and the answer says so."""
+    nested: Any = 1
+    for _ in range(300):
+        nested = {"a": nested}
+    counted = api.events(ORDER, {"type": "x", "deep": nested}, {"type": "a\u0000"}, key=api.secret)
+    assert (counted["accepted"], [one["index"] for one in counted["rejected"]]) == (1, [1, 2])
+    assert store.counts()["quarantine"] == 2
+
+
+def test_a_preview_is_no_exposure_token(api: Api, store: Store) -> None:
+    """Though both are signed with one secret."""
+    preview = Signer(store.secret("signing", "")).sign_preview("ab", "offer", 9_999_999_999)
+    for token in (preview, f"preview:{preview}", f"exposure:{preview}"):
+        rejected = api.events({"type": "exposure", "exposure_token": token})["rejected"]
+        assert "wrong signature" in rejected[0]["error"]
+
+
+def test_the_future_is_refused_in_every_spelling(api: Api) -> None:
+    """As a number, as text, and as a time."""
+    for change in (
+        {"updated_at_ms": 4_000_000_000_000},
+        {"updated_at_ms": "4000000000000"},
+        {"updated_at": "2096-01-01"},
+    ):
+        assert "in the future" in api.events({**ORDER, **change}, key=api.secret)["rejected"][0]["error"]
+    assert (
+        "gross"
+        in api.events({"type": "order", "order_id": "l", "ordered_at_ms": NOW, "lines": []}, key=api.secret)[
+            "rejected"
+        ][0]["error"]
+    )
