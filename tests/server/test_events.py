@@ -240,3 +240,23 @@ def test_the_future_is_refused_in_every_spelling(api: Api) -> None:
             "rejected"
         ][0]["error"]
     )
+
+
+def test_interactions_read_as_one_list_are_what_they_are_alone(api: Api, store: Store) -> None:
+    """A request of nothing else takes a shorter way; one odd event among them sends all the longer one, with the same end."""
+    clicks = [
+        {**CLICK, "event_id": str(number), "quantity": number, "occurred_at_ms": NOW - number} for number in range(3)
+    ]
+    rows = []
+    for key in (api.secret, api.publishable):
+        for odd in ([], [{"type": "clack"}], [{**CLICK, "variant": "x"}], [{**CLICK, "kind": "click"}]):
+            counted = api.events(*clicks, *odd, key=key)
+            assert (counted["accepted"], len(counted["rejected"])) == (3, len(odd))
+            with store._transaction() as execute:  # type: ignore[attr-defined]
+                rows.append(execute("SELECT * FROM interactions ORDER BY event_id").fetchall())
+                execute("DELETE FROM interactions")
+    assert all(one == rows[0] for one in rows)
+    late = {**CLICK, "occurred_at_ms": NOW - 8 * 86_400_000}
+    assert "more than 7 days ago" in api.events(late)["rejected"][0]["error"]
+    assert api.events(late, key=api.secret)["accepted"] == 1
+    assert "two spellings" in api.events({**CLICK, "unit_id": "bert"})["rejected"][0]["error"]
