@@ -21,20 +21,13 @@ from events import Interaction, open_store
 from events.sql import INTERACTION
 from server.keys import create_key
 from server.tokens import Claim, Signer
+from tests.conftest import AB
 from tests.crashes import Supervised
 from tests.postgres import PostgresServer, binaries
 
 SECONDS = 6
 AT = 1_790_000_000_000
 LUA = Path(__file__).with_suffix(".lua")
-DECLARATION = """\
-key: ab
-title: Two arms
-status: running
-variants:
-  control: {weight: 1, placement: none}
-  offer: {weight: 1, placement: below_product, offer: {kind: cross_sell, products: [p1]}}
-"""
 
 
 def clicks(count: int, prefix: str = "") -> list[tuple[object, ...]]:
@@ -83,7 +76,7 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         (folder / "configs" / "experiments").mkdir(parents=True)
-        (folder / "configs" / "experiments" / "ab.yaml").write_text(DECLARATION)
+        (folder / "configs" / "experiments" / "ab.yaml").write_text(AB)
         self.url = f"sqlite:///{folder / 'served.db'}"
         self.folder = folder
         self.server = Supervised(folder / "configs", self.url)

@@ -17,7 +17,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from events.sql import EXPOSURE, IDENTIFYING, INTERACTION, LINE, REFUND, scrubbed
+from events.sql import EXPOSURE, IDENTIFYING, INTERACTION, LINE, REFUND, is_integer, scrubbed
 from events.store import Fetch, Store
 from experiments.errors import StoreError
 
@@ -32,7 +32,6 @@ VERSION = 1
 _ORDER = ("shop", "order_id", "unit_id", "customer_id", "company_id", "ordered_at_ms", "updated_at_ms", "currency",
           "gross_minor", "discount_minor", "shipping_minor", "tax_minor", "refunded_minor", "cost_minor", "units", "source",
           "verified", "excluded")  # fmt: skip
-_INTEGERS = {"epoch", "bot", "quantity", "units", "verified"}
 
 
 @dataclass(frozen=True)
@@ -185,11 +184,13 @@ def _renamed(table: "pa.Table", columns: tuple[str, ...], pseudonyms: Mapping[st
 def _hashes(fetch: Fetch, table: _Table) -> Hashes:
     """Give the number of rows and the sum of their hashes, by part: a day's number, or `all`."""
     hashed = ", ".join(f"CAST(t.{column} AS TEXT)" for column in table.columns)
-    day = f"{table.at} / {DAY_MS}" if table.at else "0"
-    query = f"SELECT {day}, COUNT(*), SUM(content_hash({hashed})) FROM {table.source} GROUP BY {day} ORDER BY 1"  # noqa: S608
+    sums = f"COUNT(*), COALESCE(SUM(content_hash({hashed})), 0)"
     if not table.at:
-        query = f"SELECT 0, COUNT(*), COALESCE(SUM(content_hash({hashed})), 0) FROM {table.source}"  # noqa: S608
-    return {_part(int(row[0])) if table.at else "all": [int(row[1]), int(row[2])] for row in fetch(query)}
+        ((rows, total),) = fetch(f"SELECT {sums} FROM {table.source}")  # noqa: S608
+        return {"all": [int(rows), int(total)]}
+    day = f"{table.at} / {DAY_MS}"
+    query = f"SELECT {day}, {sums} FROM {table.source} GROUP BY {day} ORDER BY 1"  # noqa: S608
+    return {_part(int(row[0])): [int(row[1]), int(row[2])] for row in fetch(query)}
 
 
 def _part(day: int) -> str:
@@ -227,10 +228,7 @@ def _write(path: Path, columns: tuple[str, ...], rows: Iterator[tuple[Any, ...]]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def kind(column: str) -> "pa.DataType":
-        return pa.int64() if column in _INTEGERS or column.endswith(("_ms", "_minor")) else pa.string()
-
-    schema = pa.schema([(column, kind(column)) for column in columns])
+    schema = pa.schema([(column, pa.int64() if is_integer(column) else pa.string()) for column in columns])
     written = 0
 
     def fill(unfinished: Path) -> None:

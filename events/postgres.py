@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
@@ -32,6 +32,7 @@ from events.sql import (
     Execute,
     SqlStore,
     attributes_text,
+    is_integer,
     order_state,
     updates,
 )
@@ -48,21 +49,22 @@ _CATALOGUE_LOCK, _ORDERS_LOCK = 0x63726F73, 0x6C696674
 
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # the requests that fail say so already
 
-_INTEGERS = {"epoch", "bot", "quantity", "units", "verified"}
 Row = tuple[Any, ...]
 
 
 def _values(columns: Sequence[str]) -> str:
-    arrays = (
-        "%s::bigint[]" if name in _INTEGERS or name.endswith(("_ms", "_minor")) else "%s::text[]" for name in columns
-    )
+    arrays = ("%s::bigint[]" if is_integer(name) else "%s::text[]" for name in columns)
     return f"unnest({', '.join(arrays)}) AS sent({', '.join(columns)})"
 
 
-def _upsert(table: str, columns: Sequence[str], key: Sequence[str], changes: str, wins: str) -> str:
-    named = ", ".join(columns)
+def _upsert(
+    table: str, columns: Sequence[str], key: Sequence[str], changes: str, wins: str, worked_out: Mapping[str, str] = {}
+) -> str:
+    """Give the statement that upserts rows sent as arrays, and columns that are worked out of them."""
+    named = ", ".join([*columns, *worked_out])
+    selected = ", ".join([*columns, *worked_out.values()])
     return (
-        f"INSERT INTO {table} ({named}) SELECT {named} FROM {_values(columns)}"  # noqa: S608
+        f"INSERT INTO {table} ({named}) SELECT {selected} FROM {_values(columns)}"  # noqa: S608
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes} WHERE {wins}"
         f" RETURNING {', '.join(f'{table}.{name}' for name in key)}, {table}.xmax = 0"  # xmax is 0 in a row that is new
     )
@@ -84,12 +86,14 @@ _APPLY_REFUNDS = (
 )
 
 
-def _order_upsert() -> str:
-    key = ("shop", "order_id")
-    plain = _upsert("orders", ORDER_STATE, key, ORDER_UPDATES, NEWER_ORDER)
-    named = ", ".join(ORDER_STATE)
-    refunded = f"greatest(stated_refunded_minor, ({_REFUNDS.format('sent')}))"
-    return plain.replace(f"({named}) SELECT {named}", f"({named}, refunded_minor) SELECT {named}, {refunded}", 1)
+_UPSERT_ORDER = _upsert(
+    "orders",
+    ORDER_STATE,
+    ("shop", "order_id"),
+    ORDER_UPDATES,
+    NEWER_ORDER,
+    {"refunded_minor": f"greatest(stated_refunded_minor, ({_REFUNDS.format('sent')}))"},
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ _TABLES: dict[type, _Table] = {
         _upsert("interactions", INTERACTION, INTERACTION[:1], updates(INTERACTION[1:]), EARLIER_INTERACTION),
         updates_count=False,
     ),
-    Order: _Table("orders", ORDER_STATE, slice(0, 2), order_state, _order_upsert(), updates_count=True),
+    Order: _Table("orders", ORDER_STATE, slice(0, 2), order_state, _UPSERT_ORDER, updates_count=True),
     Refund: _Table(
         "refunds",
         REFUND,

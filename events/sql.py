@@ -58,6 +58,11 @@ EARLIER_INTERACTION = f"substr(interactions.unit_id, 1, {len(FORGOTTEN)}) <> '{F
 )
 
 
+def is_integer(column: str) -> bool:
+    """Tell the columns that hold whole numbers from those that hold text."""
+    return column in ("epoch", "bot", "quantity", "units", "verified") or column.endswith(("_ms", "_minor"))
+
+
 def updates(columns: Iterable[str]) -> str:
     """Give the assignments of an upsert."""
     return ", ".join(f"{name} = excluded.{name}" for name in columns)

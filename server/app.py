@@ -130,7 +130,7 @@ def app_from_environment() -> Flask:
     sys.setswitchinterval(0.001)  # seconds; so that the writer gets its turn soon while others read requests
     threading.Thread(target=_end_with, args=(os.getppid(),), name="crosslift-parent", daemon=True).start()
     app = create_app(os.environ["CROSSLIFT_CONFIGS"], os.environ["CROSSLIFT_STORE"], watch=True)
-    gc.freeze()  # what stands now stays: collecting it again for every few requests costs a tenth of them
+    gc.freeze()  # what stands now stays: collecting it again for every few requests costs them dear
     gc.set_threshold(20_000, 20, 20)
     return app
 

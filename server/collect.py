@@ -87,7 +87,7 @@ class Collector:
         return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
 
     def _interactions(self, live: Live, events: Sequence[Mapping[str, Any]], kind: KeyKind) -> list[Interaction] | None:
-        """Read a request of interactions alone as one list, three times as fast; None where each must be looked at."""
+        """Read a request of interactions alone as one list, which is quicker; None where each must be looked at."""
         now = self._clock_ms()
         told = []
         for event in events:

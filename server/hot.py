@@ -1,10 +1,9 @@
 """
 The two hot routes, as a WSGI middleware in front of the Flask app.
 
-A Flask view costs ten times what a plain WSGI callable does; assignments and events are all that a busy shop sends.
+A Flask view costs far more than a plain WSGI callable; assignments and events are all that a busy shop sends.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -20,8 +19,6 @@ from server.visitors import cookie_visitor, set_cookie
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-log = logging.getLogger("crosslift")
 
 
 class HotPath:
