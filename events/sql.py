@@ -274,10 +274,11 @@ class SqlStore(ABC):
         Returns:
             Rows changed, by table.
         """
-        changed: dict[str, int] = {}
+        ids = list(pseudonyms)
         with self._transaction() as execute:
+            changed = {table: _rows_with(execute, table, columns, ids) for table, columns in IDENTIFYING.items()}
             for name, pseudonym in pseudonyms.items():
-                changed["exposures"] = changed.get("exposures", 0) + _scrub_attributes(execute, name, pseudonyms)
+                _scrub_attributes(execute, name, pseudonyms)
                 execute(
                     "UPDATE interactions SET event_id = replace(event_id, ?, ?) WHERE unit_id = ?",
                     (name, pseudonym, name),
@@ -286,23 +287,25 @@ class SqlStore(ABC):
                 execute("UPDATE orders SET digest = '' WHERE unit_id = ? OR customer_id = ?", (name, name))
                 for table, columns in IDENTIFYING.items():
                     for column in columns:
-                        update = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"  # noqa: S608
-                        rows = int(execute(update, (pseudonym, name)).rowcount)
-                        changed[table] = changed.get(table, 0) + (rows if table != "exposures" else 0)
+                        execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (pseudonym, name))  # noqa: S608
             for one in quarantined:
                 execute("DELETE FROM quarantine WHERE id = ?", (one,))
-        changed["quarantine"] = len(quarantined)
-        return changed
+        return changed | {"quarantine": len(quarantined)}
 
 
-def _scrub_attributes(execute: Execute, name: str, pseudonyms: Mapping[str, str]) -> int:
-    """Replace ids among the attributes of a unit's exposures; give how many exposures the unit has."""
+def _rows_with(execute: Execute, table: str, columns: Sequence[str], ids: Sequence[str]) -> int:
+    marks = ", ".join("?" * len(ids))
+    holds = " OR ".join(f"{column} IN ({marks})" for column in columns)
+    return int(execute(f"SELECT COUNT(*) FROM {table} WHERE {holds}", [*ids] * len(columns)).fetchone()[0])  # noqa: S608
+
+
+def _scrub_attributes(execute: Execute, name: str, pseudonyms: Mapping[str, str]) -> None:
+    """Replace ids among the attributes of a unit's exposures."""
     select = "SELECT experiment, variant, attributes FROM exposures WHERE unit_id = ?"
     rows = execute(select, (name,)).fetchall()
     update = "UPDATE exposures SET attributes = ? WHERE experiment = ? AND variant = ? AND unit_id = ?"
     for experiment, variant, attributes in rows:
         execute(update, (scrubbed(attributes, pseudonyms), experiment, variant, name))
-    return len(rows)
 
 
 def scrubbed(attributes: str, pseudonyms: Mapping[str, str]) -> str:

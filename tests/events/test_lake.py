@@ -156,9 +156,9 @@ def test_a_forgotten_visitor_is_nowhere(store: Store, store_url: str, run: Run, 
     assert told["rows"] == {
         "exposures": 2,
         "interactions": 0,
-        "orders": 2,
-        "aliases": 2,
-        "identities": 2,
+        "orders": 1,
+        "aliases": 1,
+        "identities": 1,
         "quarantine": 1,
     }
     assert {Path(path).name: count for path, count in told["lakes"].items()} == {"lake": 5, "other": 5}
