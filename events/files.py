@@ -118,14 +118,12 @@ def import_csv(
     """
     refuse_unreadable(path)
     layout = _layout(path, kind, configs, shop)
-    told = {"ignored": list(layout.ignored), "recognised": layout.recognised}
-    checked = Imported(**told)  # type: ignore[arg-type]
+    checked = Imported(ignored=list(layout.ignored), recognised=layout.recognised)
     for _ in _records(path, layout, checked, progress):  # the whole file first: its faults are known before a write
         pass
     if checked.rejected_count and not skip_bad_rows:
         raise BadRows(path, checked)
-    imported = Imported(**told)  # type: ignore[arg-type]
-    layout = _layout(path, kind, configs, shop)  # it remembers the orders it has seen
+    imported = Imported(ignored=checked.ignored, recognised=checked.recognised)
     numbered = _with_epochs(_records(path, layout, imported, progress), store, configs, now_ms)
     for records in _batches(numbered, ROWS_A_COMMIT):
         fresh = store.write(records)
@@ -149,14 +147,26 @@ def _batches(records: Iterator[AnyRecord], size: int) -> Iterator[list[AnyRecord
 def _records(path: Path, layout: _Layout, imported: Imported, progress: Progress) -> Iterator[AnyRecord]:
     """Read the rows, noting the bad ones."""
     reported = 1
+    seen: set[int] = set()
     for line, rows in _grouped(path, layout, imported):
         try:
+            if layout.key:
+                _refuse_repeated(layout.key, rows[0], seen)
             yield layout.read(rows)
         except RequestError as error:
             imported.reject(line, error)
         if line - reported >= ROWS_A_COMMIT:
             progress(line - reported)
             reported = line
+
+
+def _refuse_repeated(name: str, row: Row, seen: set[int]) -> None:
+    key = row.get(name)
+    if key is None:
+        raise RequestError(f"{name}: found nothing; wanted the order's")
+    if hash(key) in seen:
+        raise RequestError(f"{name}: found {describe(key)} again after other orders; wanted its rows together")
+    seen.add(hash(key))
 
 
 def _grouped(path: Path, layout: _Layout, imported: Imported) -> Iterator[tuple[int, list[Row]]]:
@@ -216,18 +226,8 @@ def _spellings(kind: str) -> dict[str, str]:
 
 def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:
     reader = _reader(configs)
-    seen: set[int] = set()
 
     def read(rows: Sequence[Row]) -> AnyRecord:
-        if export.key:
-            key = rows[0].get(export.key)
-            if key is None:
-                raise RequestError(f"{export.key}: found nothing; wanted the order's")
-            if hash(key) in seen:
-                raise RequestError(
-                    f"{export.key}: found {describe(key)} again after other orders; wanted its rows together"
-                )
-            seen.add(hash(key))
         try:
             fields = {"shop": shop, **export.read(rows, configs.shop.currency)}
         except KeyError as error:

@@ -66,11 +66,16 @@ class Supervised:
             self.start()
 
     def kill_worker(self, dice: random.Random) -> None:
-        assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        if children:  # none while a crash loop is being ended
-            os.kill(int(dice.choice(children)), signal.SIGKILL)
-            self.killed += 1
+        for _ in range(100):  # none are there while the main process ends a crash loop
+            self.ensure()
+            assert self.process is not None
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            if children:
+                os.kill(int(dice.choice(children)), signal.SIGKILL)
+                self.killed += 1
+                return
+            time.sleep(0.1)
+        raise AssertionError("there was no worker to kill")
 
     def kill_main(self, _: random.Random) -> None:
         """Its workers are left behind; they end by themselves."""
