@@ -93,7 +93,7 @@ class Served:
         tokens = self.folder / "tokens"
         if kind == "token":
             with tokens.open("w") as file:
-                for number in range(100_000 * seconds):
+                for number in range(200_000 * seconds):
                     claim = Claim("ab", "offer", f"{self.runs:03d}{number:010d}", 1)
                     file.write(self.signer.sign(claim, int(time.time())) + "\n")
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", str(LUA)]

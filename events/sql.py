@@ -323,7 +323,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 def attributes_text(attributes: Mapping[str, Any]) -> str:
     """Give the text that stores keep of an exposure's attributes."""
-    return _encode(attributes)
+    return _encode(attributes) if attributes else "{}"
 
 
 def quarantine_digest(source: str, payload: str) -> str:

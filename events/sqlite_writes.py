@@ -92,9 +92,11 @@ def _insert_all(table: _Table, rows: int) -> str:
     return f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES {', '.join([values] * rows)}"  # noqa: S608
 
 
+_exposure_values = attrgetter(*EXPOSURE[:5])
+
+
 def _exposure_row(record: Exposure) -> Row:
-    key = (record.experiment, record.unit_id, record.variant)
-    return (*key, record.epoch, record.exposed_at_ms, attributes_text(record.attributes), record.bot)
+    return (*_exposure_values(record), attributes_text(record.attributes), record.bot)
 
 
 _TABLES: Mapping[type, _Table] = {

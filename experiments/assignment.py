@@ -85,9 +85,9 @@ def scores(experiment: Experiment, unit_id: str) -> dict[str, float]:
     """Give every variant's score for a unit; a variant of weight 0 scores 0 and is never chosen."""
     salt = experiment.salt or experiment.key
     found = {}
-    for key, weight in experiment.weights.items():
-        share = draw(f"variant:{salt}:{key}:{unit_id}") if weight else 0.0
-        found[key] = weight / -math.log(share) if share else 0.0
+    for key, variant in experiment.variants.items():
+        share = draw(f"variant:{salt}:{key}:{unit_id}") if variant.weight else 0.0
+        found[key] = variant.weight / -math.log(share) if share else 0.0
     return found
 
 

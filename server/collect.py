@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
 
 from events.clock import now_ms
-from events.records import FUTURE_MS, AnyRecord, Exposure, Interaction, InteractionKind, parse
+from events.records import AnyRecord, Exposure, Interaction, InteractionKind, parse
 from events.store import Store
 from experiments.assignment import assign, unit_of
 from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
 from experiments.refusals import describe
+from server.alike import read_alike
 from server.assignments import claim_of, exposures_of, plain
 from server.keys import KeyKind
 from server.live import Declarations, Live
@@ -23,9 +23,6 @@ from server.tokens import Claim, Signer
 
 MONEY = ("order", "refund")  # what only a secret key may send
 TYPES = ("exposure", *get_args(InteractionKind), *MONEY)
-INTERACTIONS = get_args(InteractionKind)
-_PLAIN = frozenset(Interaction.model_fields) - {"kind", "unit_id"} | {"visitor_id"}  # what needs no second look
-_LIST = TypeAdapter(list[Interaction])
 LATE_MS = 7 * 86_400_000  # how long a browser's outbox may have waited
 
 
@@ -61,10 +58,11 @@ class Collector:
         if kind != "secret":
             _refuse_money(body)
         live = self._declarations.live
+        now = self._clock_ms()
         with self._reading:
-            interactions = self._interactions(live, body.events, kind)
-        if interactions is not None:
-            fresh = self._store.write(interactions, durable)
+            alike = read_alike(live, body.events, self._signer, now, now - LATE_MS if kind == "publishable" else 0)
+        if alike is not None:
+            fresh = self._store.write(alike, durable)
             return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": []}
         records: list[AnyRecord] = []
         sent_as: list[int] = []  # where among the records the first of each event stands
@@ -78,38 +76,12 @@ class Collector:
                 except RequestError as error:
                     rejected.append({"index": index, "error": str(error)})
         if rejected and kind == "secret":  # a shop's own events are kept to be mended; what browsers make up is not
-            now = self._clock_ms()
             self._store.quarantine(
                 [(now, "events", one["error"], _payload(body.events[one["index"]])) for one in rejected]
             )
         written = self._store.write(records, durable)
         fresh = [written[index] for index in sent_as]
         return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
-
-    def _interactions(self, live: Live, events: Sequence[Mapping[str, Any]], kind: KeyKind) -> list[Interaction] | None:
-        """Read a request of interactions alone as one list, which is quicker; None where each must be looked at."""
-        now = self._clock_ms()
-        told = []
-        for event in events:
-            fields = dict(event)
-            kind_of_event = fields.pop("type", None)
-            if kind_of_event not in INTERACTIONS or not _PLAIN.issuperset(fields):
-                return None
-            if "visitor_id" in fields:
-                fields["unit_id"] = fields.pop("visitor_id")
-            fields["kind"] = kind_of_event
-            fields.setdefault("occurred_at_ms", now)
-            told.append(fields)
-        try:
-            read = _LIST.validate_python(told)
-        except ValidationError:
-            return None
-        earliest, latest = (now - LATE_MS if kind == "publishable" else 0), now + FUTURE_MS
-        for one in read:
-            declared = live.configs.experiments.get(one.experiment)
-            if declared is None or one.variant not in declared.variants or not earliest <= one.occurred_at_ms <= latest:
-                return None
-        return read
 
     def take(self, event: Mapping[str, Any]) -> None:
         """
