@@ -1,5 +1,7 @@
 """What else is asked of a store for one report: each function is one query, and gives sums."""
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,32 +40,50 @@ def has_attribute(source: Source, asked: Asked, name: str) -> bool:
 
 
 def capped(
-    source: Source, asked: Asked, columns: Sequence[str], column: str, share: float
-) -> tuple[dict[str, Cell], float, float] | None:
+    source: Source, asked: Asked, columns: Sequence[str], money: Sequence[str], share: float, sizes: Mapping[str, int]
+) -> tuple[dict[str, Moments], dict[str, tuple[float, float]]]:
     """
-    Cap a column at a percentile of the buyers of all arms together, at both ends.
+    Cap columns at a percentile of the buyers of all arms together, at both ends.
+
+    Args:
+        source, asked: The store, and what of it.
+        columns: What the moments are over.
+        money: Those of them that are capped.
+        share: The percentile, in (0.5, 1).
+        sizes: Units by variant.
 
     Returns:
-        The arms' sums over `columns`, and the two caps; None where too few bought to have such a percentile.
+        The arms' moments, and each column's two caps; none where too few bought to have such a percentile.
     """
-    exposures = kept_exposures(source.own(asked))
-    units = source.units(asked, exposures, list(dict.fromkeys(["buyer", *columns])), [], [])
-    bought = units.filter(units.buyer > 0)
-    n = int(source.rows(bought.aggregate(n=bought.count()))[0]["n"])
-    beyond = int(n * (1 - share))
-    if not beyond:
-        return None
-    high, low = (
-        float(source.rows(bought.order_by(order).select(end=bought[column]).limit(1, offset=beyond))[0]["end"])
-        for order in (bought[column].desc(), bought[column].asc())
-    )
-    clipped = units.mutate(
-        **{column: (units.buyer > 0).ifelse(ibis.greatest(ibis.least(units[column], high), low), 0.0)}
-    )
+    units = source.units(asked, kept_exposures(source.own(asked)), list(dict.fromkeys(["buyer", *columns])), [], [])
+    ends = _ends(source, units.filter(units.buyer > 0), money, share)
+    if not ends:
+        return {}, {}
+    clipped = {
+        name: (units.buyer > 0).ifelse(ibis.greatest(ibis.least(units[name], high), low), 0.0)
+        for name, (low, high) in ends.items()
+    }
     centres = centres_of(columns, source.typical(asked.as_of_ms))
-    counts, _strays = units_by_place(source.rows(counted(exposures, asked.variants, [])), asked.variants, [])
-    rows = source.rows(summed(clipped, columns, centres, []))
-    return {place[0]: cell for place, cell in cells_of(rows, counts, centres, []).items()}, low, high
+    rows = source.rows(summed(units.mutate(**clipped), columns, centres, []))
+    cells = cells_of(rows, {(key,): n for key, n in sizes.items()}, centres, [])
+    return {place[0]: cell.moments for place, cell in cells.items()}, ends
+
+
+def _ends(source: Source, bought: Table, money: Sequence[str], share: float) -> dict[str, tuple[float, float]]:
+    """Give the values that as many buyers lie below, and above, as the percentile says."""
+    ranks = {f"rank{i}": ibis.row_number().over(ibis.window(order_by=bought[name])) for i, name in enumerate(money)}
+    told = bought.select(*money, **ranks, all=bought.count().over(ibis.window()))
+    beyond = (told["all"] * (1 - share)).floor()
+    at_ends = [(told[rank] == beyond) | (told[rank] == told["all"] - 1 - beyond) for rank in ranks]
+    rows = source.rows(told.filter(functools.reduce(operator.or_, at_ends)))
+    if not rows or int(rows[0]["all"] * (1 - share)) < 1:
+        return {}
+    found = {}
+    for i, name in enumerate(money):
+        n, outside = int(rows[0]["all"]), int(rows[0]["all"] * (1 - share))
+        at = {int(row[f"rank{i}"]): float(row[name]) for row in rows}
+        found[name] = (at[outside], at[n - 1 - outside])
+    return found
 
 
 def order_values(source: Source, asked: Asked) -> dict[str, dict[int, int]]:
@@ -77,10 +97,10 @@ def order_values(source: Source, asked: Asked) -> dict[str, dict[int, int]]:
     return found
 
 
-def below(source: Source, asked: Asked, thresholds: Mapping[str, int]) -> dict[str, Moments]:
+def below(source: Source, asked: Asked, thresholds: Mapping[str, float]) -> dict[str, Moments]:
     """Give per unit with orders how many were worth at most its arm's threshold, and how many there were, as a ratio."""
     inside = orders_inside(source, asked)
-    limit = ibis.cases(*((inside.variant == key, value) for key, value in thresholds.items()), else_=0)
+    limit = ibis.cases(*((inside.variant == key, value) for key, value in thresholds.items()), else_=0.0)
     units = inside.group_by("variant", "unit_id").aggregate(
         low=one_if(inside.minor <= limit).sum(), orders=inside.count().cast("float64")
     )

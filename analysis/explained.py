@@ -10,13 +10,13 @@ from analysis.facts import Asked
 from analysis.metrics import Kind
 from analysis.moments import Moments
 from analysis.order_values import describe
-from analysis.quantiles import clustered, quantile
+from analysis.quantiles import clustered, quantile, scaled
 from analysis.segments import break_down, correct_interactions, interact, split
 from analysis.sources import Source
 from analysis.study import Study
 from experiments.money import exponent
 
-FUNNEL = {"seen": "viewer", "clicked": "any clicks", "added": "adder", "declined": "decliner", "bought": "buyer"}
+FUNNEL = {"seen": "viewer", "clicked": "any clicks", "added": "adder", "declined": "any declines", "bought": "buyer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +28,29 @@ class Segment:
 
 
 def quantile_arms(source: Source, asked: Asked, share: float) -> tuple[dict[str, Moments], str | None]:
-    """Give a quantile of the order values of every arm, in major units; or why it cannot be had."""
+    """Give a quantile of the order values of every arm, in major units; and why it has no error, where it has none."""
     values = breakdowns.order_values(source, asked)
+    unit = 10.0 ** exponent(source.currency)
+    reason = None
     try:
         at = {key: quantile(found, share) for key, found in values.items()}
-        below = breakdowns.below(source, asked, at)
-        minor = {key: clustered(found, share, below.get(key)) for key, found in values.items()}
     except Undefined as undefined:
         return {}, undefined.reason
-    scale = 10.0 ** -exponent(source.currency)
-    return {
-        key: Moments.of_estimate(arm.n, arm.means[0] * scale, (arm.variance or 0.0) * scale**2)
-        for key, arm in minor.items()
-    }, None
+    below = breakdowns.below(source, asked, at)
+    arms = {}
+    for key, found in values.items():
+        try:
+            minor = clustered(found, share, below.get(key))
+        except Undefined as undefined:  # the value can be had, its error not
+            reason = f"{key}: {undefined.reason}"
+            minor = Moments.of_estimate(sum(found.values()), at[key], 0.0)
+        arms[key] = scaled(minor, unit)
+    return arms, reason
 
 
 def order_values(source: Source, asked: Asked) -> dict[str, dict[str, Any]]:
     """Give every variant's order values whole."""
-    return describe(breakdowns.order_values(source, asked), 10.0 ** -exponent(source.currency))
+    return describe(breakdowns.order_values(source, asked), 10 ** exponent(source.currency))
 
 
 def funnel(source: Source, asked: Asked) -> dict[str, dict[str, int]]:

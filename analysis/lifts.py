@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis import families
 from analysis.adjustment import adjusted
-from analysis.comparison import Comparison, Means, Proportions, Undefined
+from analysis.comparison import Comparison, Means, Proportions, Quantiles, Undefined
 from analysis.metrics import Kind
 from analysis.moments import Moments
 from analysis.sequential import group_sequential_bounds, repeated_p
@@ -239,7 +239,7 @@ def _compare(kind: Kind, control: Moments, treatments: Mapping[str, Moments], te
     compared: dict[str, Comparison | Undefined] = {}
     for key, arm in treatments.items():
         try:
-            compared[key] = Proportions(control, arm) if kind == "proportion" else Means(control, arm)
+            compared[key] = _comparison(kind, control, arm)
         except Undefined as undefined:
             compared[key] = undefined
     sound = [key for key, one in compared.items() if not isinstance(one, Undefined)]
@@ -256,6 +256,14 @@ def _compare(kind: Kind, control: Moments, treatments: Mapping[str, Moments], te
         look = _look(one, control.n + treatments[key].n, terms)
         lifts[key] = replace(_lift(own, simultaneous, anytime), group_sequential=look)
     return lifts
+
+
+def _comparison(kind: Kind, control: Moments, treatment: Moments) -> Comparison:
+    if kind == "proportion":
+        return Proportions(control, treatment)
+    if control.ranked is not None and treatment.ranked is not None:
+        return Quantiles(control.ranked, treatment.ranked)
+    return Means(control, treatment)
 
 
 def _saved(control: Moments, treatment: Moments, control_after: Moments, treatment_after: Moments) -> float | None:
@@ -306,7 +314,10 @@ def _look(one: Comparison, units: int, terms: _Terms) -> Look | None:
 
 
 def _reading(one: Comparison, multiple: float, p_value: float) -> Reading:
-    return Reading(Interval(one.estimate, *one.absolute(multiple)), _relative(one, multiple), p_value)
+    try:
+        return Reading(Interval(one.estimate, *one.absolute(multiple)), _relative(one, multiple), p_value)
+    except Undefined as undefined:
+        return _blank(one, undefined.reason)
 
 
 def _relative(one: Comparison, multiple: float) -> Interval:

@@ -66,7 +66,10 @@ class Source:
         self._backend = backend
         self.currency = shop.currency
         self.rules = shop.orders
+        # Asked once: nothing changes within the snapshot.
         self._linked: dict[str, bool] = {}
+        self._owned: dict[tuple[str, int, int], Table] = {}
+        self._means: dict[int, dict[str, float | None]] = {}
 
     def epochs(self, key: str, as_of_ms: int) -> list[Epoch]:
         """
@@ -164,6 +167,12 @@ class Source:
 
     def own(self, asked: Asked) -> Table:
         """Give the exposures of units that saw one variant only."""
+        key = (asked.experiment, asked.since, asked.as_of_ms)
+        if key not in self._owned:
+            self._owned[key] = self._without_repeated(asked)
+        return self._owned[key]
+
+    def _without_repeated(self, asked: Asked) -> Table:
         exposures = self.exposures(asked.experiment, asked.since, asked.as_of_ms)
         if self.repeated(asked.experiment, 0, asked.as_of_ms):
             repeated = self._repeated(self.exposures(asked.experiment, 0, asked.as_of_ms))
@@ -260,6 +269,8 @@ class Source:
 
     def typical(self, as_of_ms: int) -> dict[str, float | None]:
         """Give the mean of an order's amounts, where it can be had."""
+        if as_of_ms in self._means:
+            return self._means[as_of_ms]
         orders = self.orders(as_of_ms)
         scale = 10.0 ** -exponent(self.currency)
         product = orders.gross_minor - orders.discount_minor
@@ -270,7 +281,8 @@ class Source:
             "margin": product - orders.refunded_minor - orders.cost_minor,
         }
         row = self.rows(orders.aggregate(**{name: (one.cast("float64") * scale).mean() for name, one in means.items()}))
-        return row[0]
+        self._means[as_of_ms] = row[0]
+        return self._means[as_of_ms]
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def _print_metric(name: str, report: Report, console: Console) -> None:
     console.print(_title(name, report))
     metric = report.metrics[name]
     if metric.reason:
-        console.print(f"  cannot be had: {metric.reason}")
+        _print_wrapped(console, f"cannot be had: {metric.reason}", indent="  ")
         return
     console.print(_metric_table(metric, report))
     for note in _notes(metric, with_anytime=report.verdict is not None):
