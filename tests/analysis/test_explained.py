@@ -49,10 +49,14 @@ def test_intervals_of_a_median_hold_it() -> None:
         flat = counted(np.concatenate(values).round())
         at = quantile(flat, 0.5)
         below = Moments.from_values([float((one <= at).sum()) for one in values], sizes.astype(float))
-        for cluster, hits in ((below, "held"), (None, "ignored")):
-            arm = clustered(flat, 0.5, cluster)
-            inside = abs((arm.value or 0) - true) <= 1.96 * (arm.std_error or 0)
-            held, ignored = held + (inside and hits == "held"), ignored + (inside and hits == "ignored")
+        for cluster, is_clustered in ((below, True), (None, False)):
+            ranked = clustered(flat, 0.5, cluster).ranked
+            assert ranked is not None
+            low, high = ranked.ends(1.96) or (0, 0)
+            held, ignored = (
+                held + (is_clustered and low <= true <= high),
+                ignored + (not is_clustered and low <= true <= high),
+            )
     assert 0.93 <= held / 800 <= 0.97
     assert ignored / 800 < 0.91  # what taking orders for independent would do
 
