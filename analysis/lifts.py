@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis import families
 from analysis.adjustment import adjusted
@@ -15,7 +15,11 @@ from analysis.moments import Moments
 from analysis.sequential import group_sequential_bounds, repeated_p
 from experiments.errors import AnalysisError
 
+if TYPE_CHECKING:
+    import pandas
+
 MIN_ANYTIME_UNITS = 100
+SCALES, ENDS = ("absolute", "relative"), ("estimate", "low", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,19 @@ class Lift(Reading):
                 shown[name] = one.to_dict()
         return shown if self.across_metrics is None else shown | {"across_metrics": dict(self.across_metrics)}
 
+    def to_frame(self) -> pandas.DataFrame:
+        """Give one row for each reading: p, and estimate, low and high of the absolute and the relative lift."""
+        import pandas as pd
+
+        readings = {"alone": self, "simultaneous": self.simultaneous, "anytime": self.anytime}
+        if self.adjusted is not None:
+            readings["adjusted"] = self.adjusted.lift
+        rows = {}
+        for name, one in readings.items():
+            ends = {f"{scale}_{end}": getattr(getattr(one, scale), end) for scale in SCALES for end in ENDS}
+            rows[name] = {"p_value": one.p_value, **ends}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
 
 @dataclass(frozen=True, slots=True)
 class Adjusted:
@@ -163,6 +180,8 @@ def lift(control: Moments, treatment: Moments, confidence: float = 0.95, planned
     >>> found = lift(a, b)
     >>> round(found.p_value, 5), round(found.relative.low, 5), round(found.relative.high, 5)
     (0.02016, 0.09406, 1.70869)
+    >>> list(found.to_frame().index)
+    ['alone', 'simultaneous', 'anytime']
     """
     kind: Kind = "ratio" if control.is_ratio else "mean"
     return compare(kind, control, {"treatment": treatment}, confidence, planned_units)["treatment"]

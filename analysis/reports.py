@@ -57,6 +57,19 @@ def report(
         RequestError: There is no such experiment, or nobody is held out.
         StoreError: There is no store at the URL.
         AnalysisError: The store's orders are in several currencies.
+
+    >>> import pathlib, tempfile
+    >>> from events import open_store
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "experiments").mkdir()
+    >>> _ = (folder / "experiments" / "ab.yaml").write_text(
+    ...     "{key: ab, title: Ab, status: running, variants: {a: {placement: none}, b: {placement: none}}}"
+    ... )
+    >>> store = open_store(f"sqlite:///{folder / 'shop.db'}")
+    >>> found = report("ab", store.url, folder)
+    >>> found.verdict.decision, found.metrics["conversion"].to_dict()["variants"]["a"]["reason"]
+    ('keep_running', 'no units')
+    >>> store.close()
     """
     loaded = load(configs)
     experiment = _experiment(loaded, key)

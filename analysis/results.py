@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.lifts import Lift
+from analysis.lifts import ENDS, SCALES, Lift
 from analysis.metrics import Kind
 from analysis.moments import Moments
 from analysis.segments import corrected
@@ -171,9 +171,9 @@ def _frame_rows(name: str, metric: MetricResult) -> Iterator[dict[str, Any]]:
             ("anytime_", lift and lift.anytime),
         ):
             row[f"{reading}p_value"] = found and found.p_value
-            for scale in ("absolute", "relative"):
+            for scale in SCALES:
                 interval = found and getattr(found, scale)
-                for end in ("estimate", "low", "high"):
+                for end in ENDS:
                     row[f"{reading}{scale}_{end}"] = interval and getattr(interval, end)
         yield row
 

@@ -90,6 +90,17 @@ def analyze(
 
     Raises:
         AnalysisError: The file cannot be read, lacks a column, or has values that no metric can be made of.
+
+    >>> import pathlib, tempfile
+    >>> import pandas as pd
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "visitors.parquet"
+    >>> told = {"arm": ["control", "control", "offer", "offer"], "spend": [0, 10, 5, 25]}
+    >>> pd.DataFrame(told).to_parquet(file)
+    >>> found = analyze(file, variant="arm", mean="spend")
+    >>> found.metrics["spend"].lifts["offer"].absolute.estimate
+    10.0
+    >>> list(found.to_frame().value)
+    [5.0, 15.0]
     """
     specs = _specs(*map(_listed, (mean, proportion, ratio, quantile)))
     columns = list(dict.fromkeys(column for spec in specs.values() for column in spec.columns))

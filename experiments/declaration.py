@@ -167,7 +167,11 @@ class CustomMetric(Declared):
         if self.kind != "ratio" and self.per is not None:
             yield (*path, "per"), f"a divisor of a {self.kind}", "none, or `kind: ratio`"
         if self.tag is not None and self.of not in ("units", "gross", "orders"):
-            yield (*path, "tag"), f"a tag with `{self.of}`", "one with `units`, `gross` or `orders`, which lines tell apart"
+            yield (
+                (*path, "tag"),
+                f"a tag with `{self.of}`",
+                "one with `units`, `gross` or `orders`, which lines tell apart",
+            )
 
 
 class Metrics(Declared):
