@@ -146,7 +146,7 @@ def _read(source: Source, asked: Asked, metrics: Mapping[str, Metric]) -> tuple[
     columns = columns_of(metrics.values())
     exposures = source.attributed(source.own(asked), [])
     units = int(source.rows(exposures.aggregate(n=exposures.count()))[0]["n"])
-    active = source.units(asked, exposures, columns, [], [])
+    active = source.units(asked, columns)
     rows = source.rows(
         active.select(**{f"c{index}": active[name] for index, name in enumerate(columns)}).limit(MAX_ACTIVE + 1)
     )

@@ -10,7 +10,7 @@ import numpy as np
 from ibis.expr.types import Table
 
 from analysis.cells import Cell, cells_of, centres_of, counted, summed, units_by_place
-from analysis.facts import DAY_MS, Asked, kept_exposures, one_if, order_facts, placed
+from analysis.facts import DAY_MS, Asked, one_if
 from analysis.moments import Moments
 from analysis.sources import SAMPLE, Source
 from experiments.money import exponent
@@ -22,7 +22,7 @@ def returning(
     source: Source, asked: Asked, columns: Sequence[str], units: Mapping[str, int]
 ) -> dict[tuple[str, str], Cell]:
     """Break the arms down into units that had bought before their exposure, and new ones."""
-    active = source.units(asked, kept_exposures(source.own(asked)), columns, ["orders"], [])
+    active = source.units(asked, columns, ["orders"])
     told = active.mutate(had=(active["before orders"] > 0).ifelse("returning", "new"))
     centres = centres_of(columns, source.typical(asked.as_of_ms))
     rows = source.rows(summed(told, columns, centres, ["had"]))
@@ -55,7 +55,7 @@ def capped(
     Returns:
         The arms' moments, and each column's two caps; none where too few bought to have such a percentile.
     """
-    units = source.units(asked, kept_exposures(source.own(asked)), list(dict.fromkeys(["buyer", *columns])), [], [])
+    units = source.units(asked, list(dict.fromkeys(["buyer", *columns])))
     ends = _ends(source, units.filter(units.buyer > 0), money, share)
     if not ends:
         return {}, {}
@@ -126,9 +126,8 @@ def below(source: Source, asked: Asked, thresholds: Mapping[str, float]) -> dict
 
 def orders_inside(source: Source, asked: Asked) -> Table:
     """Give the counted orders in their units' windows: variant, unit_id and value in minor units."""
-    orders = source.orders(asked.as_of_ms)
-    facts = order_facts(orders, source.table("order_lines"), source.rules, source.currency, asked, ["orders", "net"])
-    joined = placed(facts, source.own(asked).select("unit_id", "variant", "exposed_at_ms"), asked)
+    joined = source.joined(asked, ["orders", "net"])
+    joined = joined.filter(joined.orders > 0)
     kept = joined.filter(joined.inside > 0)
     return kept.select("variant", "unit_id", minor=(kept.net * 10.0 ** exponent(source.currency)).round().cast("int64"))
 
@@ -147,10 +146,7 @@ class Since:
 
 def by_days_since(source: Source, asked: Asked, column: str) -> list[Since]:
     """Break a column down by the day of the exposure, and by the days since."""
-    exposures = source.attributed(source.own(asked), [])
-    joined = placed(
-        source.facts(asked, [column]), exposures.select("unit_id", "variant", "exposed_at_ms", "day"), asked
-    )
+    joined = source.joined(asked, [column], ["day"])
     inside = joined.filter(joined.inside > 0)
     told = inside.mutate(offset=((inside.since_ms - inside.since_ms % DAY_MS) / DAY_MS).cast("int64"))
     units = told.group_by("variant", "day", "offset", "unit_id").aggregate(x=told[column].sum())
@@ -163,6 +159,11 @@ def by_days_since(source: Source, asked: Asked, column: str) -> list[Since]:
         Since(row["variant"], int(row["day"]), int(row["offset"]), int(row["n"]), float(row["s"]), float(row["q"]))
         for row in rows
     ]
+
+
+def count_units(units: Table, steps: Mapping[str, str]) -> Table:
+    """Count the units of each variant that took each step; `steps` names the flag of each."""
+    return units.group_by("variant").aggregate(**{step: units[flag].sum() for step, flag in steps.items()})
 
 
 def bots(source: Source, asked: Asked) -> dict[str, int]:
@@ -199,7 +200,7 @@ def together(source: Source, asked: Asked, other: Asked, column: str) -> dict[tu
     by = ["other_variant"]
     counts, _strays = units_by_place(source.rows(counted(both, asked.variants, by)), asked.variants, by)
     centres = centres_of([column], source.typical(asked.as_of_ms))
-    active = source.units(asked, both, [column], [], by)
+    active = source.units(asked, [column], [], by, both)
     cells = cells_of(source.rows(summed(active, [column], centres, by)), counts, centres, by)
     return {(place[0], place[1]): cell for place, cell in cells.items() if place[1] in other.variants}
 

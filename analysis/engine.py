@@ -66,7 +66,7 @@ def _connect_postgres(url: str) -> Any:
 
 def begin_snapshot(backend: Any) -> None:
     """Let all later queries see one moment."""
-    how = " ISOLATION LEVEL REPEATABLE READ, READ ONLY" if backend.name == "postgres" else ""
+    how = " ISOLATION LEVEL REPEATABLE READ" if backend.name == "postgres" else ""
     backend.con.execute(f"BEGIN{how}")
 
 
@@ -76,6 +76,12 @@ def json_text(backend: Any, column: Any, name: str) -> Any:
         return _postgres_json(column.cast("jsonb"), name)
     path = f'$."{name}"'
     return (_sqlite_json(column, path) if backend.name == "sqlite" else _duckdb_json(column, path)).cast("string")
+
+
+def materialise(backend: Any, expression: Any, name: str) -> Any:
+    """Run an expression into a temporary table of the connection, and give that table."""
+    backend.raw_sql(f"CREATE TEMPORARY TABLE {name} AS {backend.compile(expression)}")
+    return ibis.table(expression.schema(), name=name)
 
 
 def fetch(backend: Any, expression: Any) -> list[dict[str, Any]]:

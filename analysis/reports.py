@@ -104,7 +104,7 @@ def _report(
     details: dict[str, Any] = {
         "decomposition": _decomposition(study),
         "order_values": order_values(source, asked),
-        "funnel": funnel(source, asked),
+        "funnel": funnel(source, study),
         "segments": {name: one.shown for name, one in split.items()},
         "curves": {"cumulative": _cumulative(study), "since_exposure": since.points},
     }
