@@ -22,13 +22,11 @@ DAY_MS = 86_400_000
 HISTORY_DAYS = 90  # how far back a unit's own orders are a covariate
 UNIT_COLUMN = {"visitor_id": "unit_id", "customer_id": "customer_id", "company_id": "company_id"}
 
-_FLAGS = ("buyer", "viewer", "adder", "accepter", "decliner", "abandoner")
+_FLAGS = ("buyer", "viewer", "adder", "abandoner")
 _MADE_OF = {
     "buyer": ("orders",),
     "viewer": ("impressions",),
     "adder": ("add_to_carts",),
-    "accepter": ("impressions", "add_to_carts"),
-    "decliner": ("impressions", "declines"),
     "abandoner": ("add_to_carts", "orders"),
 }
 
@@ -227,8 +225,6 @@ def _unit_value(units: Table, name: str, when: str) -> Any:
         "buyer": lambda: did["orders"],
         "viewer": lambda: did["impressions"],
         "adder": lambda: did["add_to_carts"],
-        "accepter": lambda: did["impressions"] & did["add_to_carts"],
-        "decliner": lambda: did["impressions"] & did["declines"],
         "abandoner": lambda: did["add_to_carts"] & ~did["orders"],
     }[name]()
     return one_if(flag)

@@ -152,19 +152,14 @@ def _row(
 
 def _expected(arm: pd.DataFrame) -> dict[str, float]:
     n = len(arm)
-    seen, added, declined, bought = (
-        arm["impression"] > 0,
-        arm["add_to_cart"] > 0,
-        arm["decline"] > 0,
-        arm["orders"] > 0,
-    )
+    added, bought = arm["add_to_cart"] > 0, arm["orders"] > 0
     prices = [value / 100 for values in arm["values"] for value in values]
     told = {
         "revenue_per_visitor": arm["net"].sum() / n, "margin_per_visitor": arm["margin"].sum() / n, "conversion": bought.mean(),
         "average_order_value": arm["net"].sum() / arm["orders"].sum(), "orders_per_visitor": arm["orders"].mean(),
         "units_per_order": arm["units"].sum() / arm["orders"].sum(),
-        "attach_rate": arm["attached_orders"].sum() / arm["orders"].sum(), "accept_rate": (seen & added).sum() / seen.sum(),
-        "decline_rate": (seen & declined).sum() / seen.sum(), "discount_cost_per_visitor": arm["discount"].mean(),
+        "attach_rate": arm["attached_orders"].sum() / arm["orders"].sum(), "accept_rate": arm["add_to_cart"].sum() / arm["impression"].sum(),
+        "decline_rate": arm["decline"].sum() / arm["impression"].sum(), "discount_cost_per_visitor": arm["discount"].mean(),
         "refund_rate": arm["refunded_orders"].sum() / arm["orders"].sum(),
         "cart_abandonment": (added & ~bought).sum() / added.sum(),
         "slow_moving_units_per_visitor": arm["slow"].mean(), "shipping_each": arm["shipping"].mean(),
