@@ -16,7 +16,7 @@ from ibis import _
 from ibis.expr.types import Table
 
 from analysis.cells import Cell, Place, cells_of, centres_of, counted, merged, summed, units_by_place
-from analysis.engine import begin_snapshot, connect, fetch, json_text, materialise
+from analysis.engine import begin_snapshot, connect, fetch, json_text, materialise, table_names
 from analysis.facts import (
     UNIT_COLUMN,
     Asked,
@@ -329,7 +329,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     Open a store for reading, all of it as of one moment.
 
     Args:
-        url: `sqlite:///FILE` or `postgresql://...`.
+        url: `sqlite:///FILE`, `postgresql://...` or `parquet:DIR`.
         shop: Its currency and order rules.
 
     Raises:
@@ -338,7 +338,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     backend, shown = connect(url)
     try:
         wanted = {"exposures", "interactions", "orders", "order_lines", "epochs", "aliases", "identities"}
-        missing = wanted - set(backend.list_tables())
+        missing = wanted - table_names(backend)
         if missing:
             raise StoreError(
                 f"--store: found no tables {', '.join(sorted(missing))} in {shown}; wanted a crosslift store"
