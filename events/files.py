@@ -238,7 +238,8 @@ def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable
 
 
 def _reader(configs: Configs) -> Reader:
-    return Reader(configs.shop.currency, configs.shop.time_zone, costs_minor=configs.costs_minor())
+    shop = configs.shop
+    return Reader(shop.currency, shop.time_zone, costs_minor=configs.costs_minor(), rates=shop.orders.rates)
 
 
 def _row_reader(kind: str, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:
