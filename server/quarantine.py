@@ -12,6 +12,9 @@ from experiments.loading import load
 from server.collect import Collector
 from server.live import Declarations
 from server.tokens import Signer
+from server.tracked import READERS as TRACKED
+from server.tracked import Sender
+from server.webhooks.payloads import read_json
 from server.webhooks.records import READERS, records_of
 
 Take = Callable[[str, str, int], None]  # a source, a payload, and when it had come
@@ -65,4 +68,10 @@ def _sources(store: Store, configs: str) -> Mapping[str, Take]:
     def take_webhook(source: str, payload: str, received_at_ms: int) -> None:
         store.write(records_of(source, payload, declarations.live, store, received_at_ms))
 
-    return {"events": take_event, **dict.fromkeys(READERS, take_webhook)}
+    def take_tracked(source: str, payload: str, received_at_ms: int) -> None:
+        vocabulary, _, shop = source.partition(":")
+        sender = Sender(declarations.live, store, shop, vocabulary, True, received_at_ms)
+        store.write(sender.records(read_json(payload)) or [])
+
+    others = dict.fromkeys(TRACKED, take_tracked)
+    return {"events": take_event, **others, **dict.fromkeys(READERS, take_webhook)}

@@ -39,7 +39,8 @@ def records_of(source: str, content: bytes | str, live: Live, store: Store, rece
     if not isinstance(body, dict):
         raise RequestError(f"body: found {describe(body)}; wanted a JSON object")
     if topic in DELETED:
-        return _deleted(body, live, store, shop, received_at_ms)
+        gone = {"shop": shop, "order_id": body.get("id"), "ordered_at_ms": received_at_ms}
+        return [mark_excluded("deleted", gone, live, store)]
     found = READERS[platform](topic, body, live.configs.shop.orders, live.configs.shop.currency)
     return [
         live.reader.refund({"shop": shop, **one}) if "refund_id" in one else live.reader.order({"shop": shop, **one})
@@ -47,14 +48,26 @@ def records_of(source: str, content: bytes | str, live: Live, store: Store, rece
     ]
 
 
-def _deleted(body: Mapping[str, Any], live: Live, store: Store, shop: str, at_ms: int) -> list[AnyRecord]:
-    """Leave a deleted order out; of one that is not known yet, the row says so to what comes late."""
-    never = {"shop": shop, "order_id": body.get("id"), "ordered_at_ms": at_ms, "gross_minor": 0, "units": 0}
-    tombstone = live.reader.order({**never, "excluded": "deleted"})
-    known = stored_order(store, shop, tombstone.order_id)
+def mark_excluded(reason: str, fields: Mapping[str, Any], live: Live, store: Store) -> Order:
+    """
+    Leave an order out of which no more is said than that it is gone.
+
+    An order that is not known yet gets a row without amounts, which says so to what comes late.
+
+    Args:
+        reason: Why it is left out.
+        fields: The order's shop and id, and when it was left out as `ordered_at` or `ordered_at_ms`.
+        live: Whose rules hold.
+        store: Where the order may be.
+
+    Raises:
+        RequestError: The fields are wrong.
+    """
+    never = live.reader.order({**fields, "gross_minor": 0, "units": 0, "excluded": reason})
+    known = stored_order(store, never.shop, never.order_id)
     if known is None:
-        return [tombstone]
-    if known.excluded == "deleted":
-        return [known]
-    changed = {"excluded": "deleted", "updated_at_ms": max(known.updated_at_ms, at_ms)}
-    return [Order.model_validate(known.model_copy(update=changed).model_dump())]
+        return never
+    if known.excluded == reason:
+        return known
+    later = max(known.updated_at_ms, never.updated_at_ms)
+    return known.model_copy(update={"excluded": reason, "updated_at_ms": later})

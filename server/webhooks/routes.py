@@ -1,23 +1,29 @@
 """The routes of webhooks: a signature opens them, and what is signed is kept, understood or not."""
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
 
+from events.records import AnyRecord
 from events.store import Store
-from experiments.errors import RequestError
+from experiments.errors import RequestError, StoreError
 from server.counts import Counts
 from server.hot import too_long
-from server.live import Declarations
+from server.live import Declarations, Live
 from server.problems import Problem, json_reply
 from server.webhooks.records import records_of
 from server.webhooks.signing import Secrets
 
 MAX_WEBHOOK_BYTES = 8 << 20  # an order of hundreds of lines fills a few
 MAX_DRAINED_BYTES = 64 << 20
+UNEXPECTED = "an unexpected fault; it is in the server's log"
 _PING = re.compile(rb"webhook_id=[0-9]{1,20}\Z")  # WooCommerce's, when a webhook is made: unsigned
+
+
+log = logging.getLogger("crosslift")
 
 
 def webhooks(store: Store, declarations: Declarations, counts: Counts, clock_ms: Callable[[], int]) -> Blueprint:
@@ -46,20 +52,29 @@ def webhooks(store: Store, declarations: Declarations, counts: Counts, clock_ms:
 
     def take(source: str, content: bytes) -> Response:
         now = clock_ms()
-        rejected = []
-        fresh: list[bool] = []
-        try:
-            records = records_of(source, content, declarations.live, store, now)
-        except RequestError as error:
-            rejected.append({"index": 0, "error": str(error)})
-            store.quarantine([(now, source, str(error), content.decode(errors="replace"))])
-        else:
-            fresh = store.write(records)
+        records, reason = _read(source, content, declarations.live, store, now)
+        fresh = store.write(records)
+        if reason:
+            store.quarantine([(now, source, reason, content.decode(errors="replace"))])
+        rejected = [{"index": 0, "error": reason}] if reason else []
         answer = {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
         counts.collected(answer)
         return _json(answer)
 
     return blueprint
+
+
+def _read(source: str, content: bytes, live: Live, store: Store, now_ms: int) -> tuple[list[AnyRecord], str]:
+    """Give a webhook's records, or why there are none."""
+    try:
+        return records_of(source, content, live, store, now_ms), ""
+    except RequestError as error:
+        return [], str(error)
+    except StoreError:
+        raise
+    except Exception:  # a fault of ours: what the shop said is kept until it is mended
+        log.exception("a webhook of %s cannot be read", source)
+        return [], UNEXPECTED
 
 
 def _content() -> bytes:

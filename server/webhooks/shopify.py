@@ -102,9 +102,9 @@ def _reasons(body: Payload, source: str, only_gift_cards: bool) -> Iterable[str 
     yield "gift_card" if only_gift_cards else None
 
 
-def _tags(body: Payload) -> list[str]:
-    told = (body.get("tags"), mapping(body.get("customer")).get("tags"))
-    return [tag for tags in told for tag in (tags if isinstance(tags, list) else str(tags or "").split(",")) if tag]
+def _tags(body: Payload) -> Iterable[str]:
+    for told in (body.get("tags"), mapping(body.get("customer")).get("tags")):
+        yield from (tag for tag in told if isinstance(tag, str)) if isinstance(told, list) else str(told).split(",")
 
 
 @dataclass
