@@ -20,7 +20,13 @@ COLUMNS = ("Name", "Id", "Financial Status", "Created at", "Currency", "Subtotal
 
 
 def order(order_id: str, gross: int, discount: int = 0, refunded: int = 0, **changes: Any) -> Order:
-    told: dict[str, Any] = {"shop": "demo", "order_id": order_id, "ordered_at_ms": AT, "updated_at_ms": AT, "currency": "USD"}
+    told: dict[str, Any] = {
+        "shop": "demo",
+        "order_id": order_id,
+        "ordered_at_ms": AT,
+        "updated_at_ms": AT,
+        "currency": "USD",
+    }
     told |= {"gross_minor": gross, "discount_minor": discount, "refunded_minor": refunded, "source": "web"}
     return Order(**(told | changes))
 
