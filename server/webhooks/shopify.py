@@ -64,8 +64,8 @@ def _order(body: Payload, rules: OrderRules, currency: str) -> list[Fields]:
     products = [line for line in bought if _is_product(line, rules)]  # a gift card is money for a later purchase
     only_gift_cards = bool(bought) and not products
     lines = [_Line.read(line, currency, tax_inside) for line in products or bought]
-    known = {line.line_id for line in lines}
-    refunds = [_refund(refund, currency, tax_inside, known) for refund in objects(body.get("refunds"))]
+    passed_over = {str(line.get("id")) for line in objects(body["line_items"])} - {line.line_id for line in lines}
+    refunds = [_refund(refund, currency, tax_inside, passed_over) for refund in objects(body.get("refunds"))]
     if not body.get("cancelled_at"):
         for line in lines:
             line.remove_edited(sum(refund.quantities.get(line.line_id, 0) for refund in refunds))
@@ -239,17 +239,19 @@ def _separate_refund(body: Payload, rules: OrderRules, otherwise: str) -> Fields
     sets = [mapping(mapping(line.get("subtotal_set")).get("shop_money")) for line in lines]
     told = [*sets, *objects(body.get("transactions"))]
     currency = next((str(one.get("currency_code") or one.get("currency")) for one in told if one), otherwise)
-    products = {str(line.get("line_item_id")) for line in lines if _is_product(mapping(line.get("line_item")), rules)}
-    return _refund(body, currency, _is_tax_inside(lines, currency), products).fields(body.get("order_id"), currency)
+    passed_over = {
+        str(line.get("line_item_id")) for line in lines if not _is_product(mapping(line.get("line_item")), rules)
+    }
+    return _refund(body, currency, _is_tax_inside(lines, currency), passed_over).fields(body.get("order_id"), currency)
 
 
-def _refund(body: Payload, currency: str, tax_inside: bool, products: set[str]) -> _Refund:
+def _refund(body: Payload, currency: str, tax_inside: bool, passed_over: set[str]) -> _Refund:
     refund = _Refund(body)
     for line in objects(body.get("refund_line_items")):
         line_id = str(line.get("line_item_id"))
         subtotal, tax = _money(line, "subtotal", currency), _money(line, "total_tax", currency)
         refund.told_minor += subtotal if tax_inside else subtotal + tax
-        if line_id in products:
+        if line_id not in passed_over:
             product = subtotal - tax if tax_inside else subtotal
             refund.product_minor += product
             refund.by_line[line_id] = refund.by_line.get(line_id, 0) + product

@@ -26,7 +26,11 @@ log = logging.getLogger("crosslift")
 
 def name_of(platform: str, shop: str, secret: str) -> str:
     """Give the name under which a secret is kept; its end, six digits of a hash, tells a shop's secrets apart."""
-    return f"{PREFIX}{platform}:{shop}:{sha256(secret.encode()).hexdigest()[:6]}"
+    return f"{_prefix(platform, shop)}:{sha256(secret.encode()).hexdigest()[:6]}"
+
+
+def _prefix(platform: str, shop: str) -> str:
+    return f"{PREFIX}{platform}:{shop.lower().removesuffix('.myshopify.com')}"
 
 
 def add_secret(store: Store, platform: str, shop: str, secret: str) -> str:
@@ -83,7 +87,7 @@ class Secrets:
         with self._lock:
             if self._monotonic() - self._read_at >= oldest_s:
                 self._refresh()
-            prefix = f"{PREFIX}{platform}:{shop}"
+            prefix = _prefix(platform, shop)
             secrets = [secret for name, secret in self._known.items() if name.rpartition(":")[0] == prefix]
         # A shop that is not known takes as long as one whose signature is wrong.
         compared = [hmac.compare_digest(signature(secret, content), given) for secret in secrets or [""]]

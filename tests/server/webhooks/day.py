@@ -17,6 +17,7 @@ class Books:
     discount: int = 0
     refunded: int = 0
     excluded: str | None = None
+    ordered_at: str = ""
 
     @property
     def net(self) -> int:
@@ -129,6 +130,7 @@ def _booked(products: list[Bought], kept: dict[str, Any]) -> Books:
         sum(one.discount_each * pieces for one, pieces in sold),
         sum((one.price - one.discount_each) * one.returned for one in products),
         "test" if kept["test"] else "cancelled" if is_cancelled else None,
+        kept["created_at"],
     )
 
 

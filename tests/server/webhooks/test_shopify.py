@@ -292,6 +292,15 @@ def test_refunds_add_up_once_whichever_comes_first(make_shop: MakeShop, tmp_path
     assert found[1:] == found[:-1]
 
 
+def test_a_refund_of_a_line_that_is_not_told_counts(shop: WebShop) -> None:
+    """Alone and within its order alike."""
+    back = refund(1, refunded(99, 3.5), paid=["3.50"])
+    shop.shopify(back, "refunds/create")
+    shop.shopify(order(refunds=[back]))
+    assert shop.order("refunded_minor") == (350,)
+    assert shop.rows("SELECT refunded_minor, discrepancy_minor FROM refunds") == [(350, 0)]
+
+
 def test_a_refund_of_an_amount_is_one_of_products(shop: WebShop) -> None:
     """Without lines, Shopify writes a discrepancy below zero; a refund of shipping is none of products."""
     adjustments = [

@@ -60,6 +60,15 @@ def test_a_webhook_of_another_shop_with_the_same_app_is_refused(shop: WebShop) -
     assert shop.shopify(order(), X_Shopify_Shop_Domain="Demo.myshopify.com").status_code == 200
 
 
+def test_a_shop_may_be_named_by_its_domain(shop: WebShop) -> None:
+    """In the address, or when its secret is added."""
+    add_secret(shop.store, "shopify", "Second.myshopify.com", "hush")
+    domain = {"X_Shopify_Shop_Domain": "demo.myshopify.com"}
+    assert shop.shopify(order(), shop="demo.myshopify.com", **domain).status_code == 200
+    assert shop.shopify(order(), shop="second", X_Shopify_Shop_Domain="second.myshopify.com").status_code == 200
+    assert shop.rows("SELECT shop FROM orders ORDER BY 1") == [("demo.myshopify.com",), ("second",)]
+
+
 def test_secrets_rotate(shop: WebShop, run: Callable[..., Result], store_url: str) -> None:
     """A second one works beside the first, until the first is removed; none is ever shown."""
     added = CliRunner().invoke(
