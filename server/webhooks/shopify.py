@@ -163,10 +163,10 @@ def _spread_order_discount(body: Payload, lines: Sequence[_Line], currency: str)
     """Put a discount that no line has yet on the lines: old payloads allocate none."""
     if any("discount_allocations" in line.payload for line in lines):
         return
-    of_shipping = (one for one in objects(body.get("discount_codes")) if one.get("type") == "shipping")
-    told = _money(body, "total_discounts", currency) - sum(_money(one, "amount", currency) for one in of_shipping)
     worth = [line.gross_minor - line.discount_minor for line in lines]
-    left = min(told - sum(line.discount_minor for line in lines), sum(worth))
+    left = min(_money(body, "total_discounts", currency) - sum(line.discount_minor for line in lines), sum(worth))
+    if body.get("subtotal_price") is not None:  # which a discount of shipping has not lowered
+        left = min(left, sum(worth) - _money(body, "subtotal_price", currency))
     if left > 0:
         for line, part in zip(lines, spread(left, worth), strict=True):
             line.discount_minor += part

@@ -72,23 +72,24 @@ class Secrets:
     def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._monotonic = monotonic
-        self._known: dict[str, str] = {}
+        self._known: dict[str, str] | None = None
         self._read_at = -REFRESH_S
         self._lock = threading.Lock()
 
     def signed(self, platform: str, shop: str, content: bytes, sent: str) -> bool:
         """Tell whether a body carries the signature of one of the shop's secrets."""
-        given = sent.encode("utf-8", "replace")
+        given = sent.strip().encode("utf-8", "replace")
         if self._matches(platform, shop, content, given, REFRESH_S):
             return True
         return self._matches(platform, shop, content, given, 0.1)  # a secret may be newer than what is known
 
     def _matches(self, platform: str, shop: str, content: bytes, given: bytes, oldest_s: float) -> bool:
         with self._lock:
-            if self._monotonic() - self._read_at >= oldest_s:
+            if self._known is None or self._monotonic() - self._read_at >= oldest_s:
                 self._refresh()
             prefix = _prefix(platform, shop)
-            secrets = [secret for name, secret in self._known.items() if name.rpartition(":")[0] == prefix]
+            known = self._known or {}
+            secrets = [secret for name, secret in known.items() if name.rpartition(":")[0] == prefix]
         # A shop that is not known takes as long as one whose signature is wrong.
         compared = [hmac.compare_digest(signature(secret, content), given) for secret in secrets or [""]]
         return bool(secrets) and any(compared)
@@ -98,4 +99,6 @@ class Secrets:
         try:
             self._known = self._store.secrets(PREFIX)
         except StoreError as error:
+            if self._known is None:  # nobody can be told from anybody: the shop is to try again
+                raise
             log.error("webhooks' secrets cannot be read; those known so far serve on: %s", error)

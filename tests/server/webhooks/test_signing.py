@@ -106,6 +106,23 @@ def test_secrets_take_effect_within_two_seconds(store: Store) -> None:
     assert not secrets.signed("shopify", "demo", b"{}", sent)
 
 
+def test_without_the_store_the_shop_is_to_try_again(shop: WebShop) -> None:
+    """503, not 401: WooCommerce and Shopify would give a webhook up that is refused."""
+
+    def rename(before: str, after: str) -> None:
+        with shop.store._transaction() as execute:  # type: ignore[attr-defined]
+            execute(f"ALTER TABLE {before} RENAME TO {after}")
+
+    rename("secrets", "away")
+    assert shop.shopify(order()).status_code == 503
+    rename("away", "secrets")
+    rename("orders", "gone")
+    assert shop.shopify(order()).status_code == 503
+    rename("gone", "orders")
+    rename("secrets", "away")
+    assert [shop.shopify(order()).status_code for _ in range(2)] == [200, 200]  # what is known serves on
+
+
 def test_the_webhook_need_not_say_its_topic(shop: WebShop) -> None:
     """What it is shows in it."""
     assert shop.shopify(order(), topic=None).get_json()["accepted"] == 1
