@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ class WebShop:
     client: FlaskClient
     store: Store
     now_ms: int = NOW
-    calls: list[TestResponse] = field(default_factory=list)
 
     def shopify(self, body: Any, topic: str | None = "orders/updated", **options: Any) -> TestResponse:
         return self._post("shopify", "X-Shopify-Hmac-Sha256", {"X-Shopify-Topic": topic}, body, **options)
