@@ -1,10 +1,10 @@
-# `make demo`, `make test`, `make bench` and `make soak` each set up all they need. PYTHON=python3.13 takes another Python than python3.
+# `make demo`, `make test`, `make calibrate`, `make bench` and `make soak` each set up all they need. PYTHON=python3.13 takes another Python than python3.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 POSTGRES := command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
 
-.PHONY: demo test lint format bench soak clean
+.PHONY: demo test lint format calibrate bench soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -19,6 +19,9 @@ bench: $(VENV)/installed-test
 	@command -v wrk >/dev/null || ./.ci/apt wrk
 	@$(POSTGRES) || ./.ci/apt postgresql
 	$(BIN)/python -m benchmarks.events
+
+calibrate: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.calibration
 
 soak: $(VENV)/installed-test
 	@$(POSTGRES) || ./.ci/apt postgresql

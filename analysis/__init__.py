@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.lifts import Lift, lift
     from analysis.moments import Moments
-    from analysis.reports import Report, report
+    from analysis.reports import report
+    from analysis.results import Report
     from analysis.table import analyze
 
 __all__ = ["Lift", "Moments", "Report", "analyze", "lift", "report"]
@@ -15,7 +16,7 @@ __all__ = ["Lift", "Moments", "Report", "analyze", "lift", "report"]
 _HOMES = {
     "Lift": "lifts",
     "Moments": "moments",
-    "Report": "reports",
+    "Report": "results",
     "analyze": "table",
     "lift": "lifts",
     "report": "reports",

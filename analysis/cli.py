@@ -1,10 +1,10 @@
-"""The commands that read what happened: check, plan, report, analyze."""
+"""The commands that read what happened: check, plan, report, analyze, aa-check."""
 
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -13,7 +13,7 @@ from experiments.cli import configs_option, format_option
 from experiments.errors import RequestError
 
 if TYPE_CHECKING:
-    from analysis.reports import Report
+    from analysis.results import Report
 
 
 def _writable(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
@@ -26,23 +26,77 @@ def _writable(_context: click.Context, _option: click.Parameter, path: Path | No
     return path
 
 
+report_format_option = click.option(
+    "--format", "format_", type=click.Choice(["text", "json", "csv"]), default="text", show_default=True
+)
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), callback=_writable, help="Write there instead of to the terminal."
 )
 
 
+as_of_option = click.option(
+    "--as-of", metavar="TIME", help="Read no later exposure or order, such as 2026-05-01; now by default."
+)
+
+
 @click.command()
 @click.argument("key")
-@click.option("--as-of", metavar="TIME", help="Read no later exposure or order, such as 2026-05-01; now by default.")
+@as_of_option
+@click.option("--with", "beside", multiple=True, metavar="KEY", help="Ask whether experiment KEY changes the effect.")
+@click.option("--bayesian", is_flag=True, help="Give chances to be best and expected losses too, as a second voice.")
 @configs_option
 @store_option
-@format_option
+@report_format_option
 @out_option
-def report(key: str, as_of: str | None, configs: str, store_url: str, format_: str, out: Path | None) -> None:
+def report(
+    key: str,
+    as_of: str | None,
+    beside: tuple[str, ...],
+    bayesian: bool,
+    configs: str,
+    store_url: str,
+    format_: str,
+    out: Path | None,
+) -> None:
     """Report what experiment KEY has moved; `holdout` reports what the whole programme brings."""
     from analysis.reports import report as make_report
 
-    _show(make_report(key, store_url, configs, _as_of_ms(as_of)), format_, out)
+    _show(make_report(key, store_url, configs, _as_of_ms(as_of), beside, bayesian=bayesian), format_, out)
+
+
+@click.command("aa-check")
+@click.argument("key")
+@click.option("--tests", type=click.IntRange(20, 100_000), default=1000, show_default=True, help="How many A/A tests.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same splits.")
+@as_of_option
+@configs_option
+@store_option
+@format_option
+def aa_check(key: str, tests: int, seed: int, as_of: str | None, configs: str, store_url: str, format_: str) -> None:
+    """
+    Split the units of experiment KEY into two random halves, many times, and count each metric's false alarms.
+
+    Nothing differs between random halves, so a metric that may be trusted alarms in 5% of the tests. Exit code 1 where one does
+    not.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+    from analysis.aa_check import aa_check as run
+    from events.cli import progress_bar
+
+    with progress_bar(TextColumn("A/A tests"), BarColumn(), MofNCompleteColumn()) as progress:
+        task = progress.add_task("", total=tests)
+        rates = run(
+            key, store_url, configs, tests, seed, _as_of_ms(as_of), lambda done: progress.update(task, completed=done)
+        )
+    if format_ == "json":
+        click.echo(json.dumps({"experiment": key, "seed": seed, "metrics": [one.to_dict() for one in rates]}, indent=2))
+    else:
+        from analysis.text import print_error_rates
+
+        print_error_rates(rates, tests)
+    if any(one.sound is False for one in rates):
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
@@ -53,9 +107,14 @@ def report(key: str, as_of: str | None, configs: str, store_url: str, format_: s
 @click.option("--mean", multiple=True, metavar="COL", help="A number per unit.")
 @click.option("--proportion", multiple=True, metavar="COL", help="0 or 1 per unit.")
 @click.option("--ratio", multiple=True, metavar="NUM/DEN", help="A ratio of two sums over units.")
+@click.option("--quantile", multiple=True, metavar="COL:SHARE", help="A quantile over units, such as spend:0.5.")
+@click.option("--covariate", metavar="COL", help="What each unit did before; what it explains is taken out, beside.")
+@click.option("--segment", multiple=True, metavar="COL", help="Break the first metric down by it.")
+@click.option("--planned-units", type=click.FloatRange(2), help="Of two arms; then results may be read on any day.")
+@click.option("--correction", type=click.Choice(["holm", "benjamini_hochberg"]), help="Hold all metrics' p together.")
 @click.option("--weights", metavar="a=1,b=1", help="Declared weights, for the sample-ratio check; equal by default.")
 @click.option("--confidence", type=click.FloatRange(0.5, 0.9999), default=0.95, show_default=True)
-@format_option
+@report_format_option
 @out_option
 def analyze(
     file: Path,
@@ -65,6 +124,11 @@ def analyze(
     mean: tuple[str, ...],
     proportion: tuple[str, ...],
     ratio: tuple[str, ...],
+    quantile: tuple[str, ...],
+    covariate: str | None,
+    segment: tuple[str, ...],
+    planned_units: float | None,
+    correction: Literal["holm", "benjamini_hochberg"] | None,
     weights: str | None,
     confidence: float,
     format_: str,
@@ -73,8 +137,11 @@ def analyze(
     """Compare the variants in a CSV or Parquet FILE of one row per unit."""
     from analysis.table import analyze as analyze_file
 
-    shares = _weights(weights)
-    _show(analyze_file(file, variant, control, unit, mean, proportion, ratio, shares, confidence), format_, out)
+    made = analyze_file(
+        file, variant, control, unit, mean, proportion, ratio, _weights(weights), confidence,
+        quantile, covariate, segment, planned_units, correction,
+    )  # fmt: skip
+    _show(made, format_, out)
 
 
 def _show(made: "Report", format_: str, out: Path | None) -> None:
@@ -82,8 +149,8 @@ def _show(made: "Report", format_: str, out: Path | None) -> None:
 
     from analysis.text import WIDTH, print_report
 
-    if format_ == "json":
-        text = made.to_json() + "\n"
+    if format_ in ("json", "csv"):
+        text = made.to_json() + "\n" if format_ == "json" else made.to_frame().to_csv(index=False)
         if out:
             out.write_text(text, encoding="utf-8")
         else:
@@ -239,4 +306,4 @@ def _is_there(store_url: str) -> bool:
     return Path(store_url.removeprefix("sqlite:///")).is_file() if store_url.startswith("sqlite:///") else True
 
 
-commands = [check, plan, report, analyze]
+commands = [check, plan, report, analyze, aa_check]

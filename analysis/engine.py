@@ -5,8 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import ibis
+from ibis import udf
 
 from experiments.errors import StoreError
+
+_TEXTS = (("string", "string"), "string")
+
+
+@udf.scalar.builtin(name="json_extract", signature=_TEXTS)
+def _sqlite_json(text, path):  # type: ignore[no-untyped-def]
+    """SQLite's function."""
+
+
+@udf.scalar.builtin(name="json_extract_string", signature=_TEXTS)
+def _duckdb_json(text, path):  # type: ignore[no-untyped-def]
+    """DuckDB's function."""
+
+
+@udf.scalar.builtin(name="jsonb_extract_path_text", signature=(("jsonb", "string"), "string"))
+def _postgres_json(value, name):  # type: ignore[no-untyped-def]
+    """PostgreSQL's function."""
 
 
 def connect(url: str) -> tuple[Any, str]:
@@ -50,6 +68,14 @@ def begin_snapshot(backend: Any) -> None:
     """Let all later queries see one moment."""
     how = " ISOLATION LEVEL REPEATABLE READ, READ ONLY" if backend.name == "postgres" else ""
     backend.con.execute(f"BEGIN{how}")
+
+
+def json_text(backend: Any, column: Any, name: str) -> Any:
+    """Give an attribute of a column of JSON text, as text; null where it is not there. Each engine has a function of its own."""
+    if backend.name == "postgres":
+        return _postgres_json(column.cast("jsonb"), name)
+    path = f'$."{name}"'
+    return (_sqlite_json(column, path) if backend.name == "sqlite" else _duckdb_json(column, path)).cast("string")
 
 
 def fetch(backend: Any, expression: Any) -> list[dict[str, Any]]:

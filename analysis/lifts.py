@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from analysis import families
-from analysis.comparison import Comparison, Means, Proportions, Undefined
+from analysis.adjustment import adjusted
+from analysis.comparison import Comparison, Means, Proportions, Quantiles, Undefined
+from analysis.metrics import Kind
 from analysis.moments import Moments
+from analysis.sequential import group_sequential_bounds, repeated_p
 from experiments.errors import AnalysisError
-
-Kind = Literal["mean", "proportion", "ratio"]
 
 MIN_ANYTIME_UNITS = 100
 
@@ -69,15 +70,77 @@ class Lift(Reading):
     Attributes:
         simultaneous: All variants of the family at once (Dunnett); with one variant the same.
         anytime: Holds on every day it is read, all variants of the family together.
+        adjusted: The same comparison with what the units did before taken out, where that is known.
+        capped: The same comparison with the largest and the smallest values capped, where that is asked for.
+        group_sequential: At the planned looks only, where there are any.
+        across_metrics: The family's p, held together with those of the report's other secondary metrics.
     """
 
     simultaneous: Reading
     anytime: Reading
+    adjusted: Adjusted | None = None
+    capped: Capped | None = None
+    group_sequential: Look | None = None
+    across_metrics: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON values of the report."""
-        own = Reading.to_dict(self)
-        return own | {"simultaneous": self.simultaneous.to_dict(), "anytime": self.anytime.to_dict()}
+        shown = Reading.to_dict(self)
+        shown |= {"simultaneous": self.simultaneous.to_dict(), "anytime": self.anytime.to_dict()}
+        for name, one in (
+            ("adjusted", self.adjusted),
+            ("capped", self.capped),
+            ("group_sequential", self.group_sequential),
+        ):
+            if one is not None:
+                shown[name] = one.to_dict()
+        return shown if self.across_metrics is None else shown | {"across_metrics": dict(self.across_metrics)}
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """
+    A lift with what a covariate explains taken out.
+
+    Attributes:
+        covariate: What it was, as a merchant reads it.
+        variance_saved: The share by which the variance of the difference has shrunk; None with a reason in `lift`.
+    """
+
+    covariate: str
+    variance_saved: float | None
+    lift: Lift
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON values of the report."""
+        return {"covariate": self.covariate, "variance_saved": self.variance_saved, **self.lift.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Capped:
+    """A lift over values between `low` and `high`, in the metric's unit; those beyond count as the nearer of the two."""
+
+    low: float
+    high: float
+    lift: Lift
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON values of the report."""
+        return {"capped_at": [self.low, self.high], **self.lift.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The newest of the planned readings that has been reached: its number, how many there are, and the bound on |z|."""
+
+    number: int
+    looks: int
+    bound: float | None
+    reading: Reading
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON values of the report."""
+        return {"look": self.number, "looks": self.looks, "bound": self.bound, **self.reading.to_dict()}
 
 
 def lift(control: Moments, treatment: Moments, confidence: float = 0.95, planned_units: float | None = None) -> Lift:
@@ -90,7 +153,7 @@ def lift(control: Moments, treatment: Moments, confidence: float = 0.95, planned
         planned_units: Units of both arms together that were planned before the start; without it nothing is always valid.
 
     Returns:
-        The lift; what cannot be had is None with a reason.
+        The lift, adjusted where the moments carry covariates; what cannot be had is None with a reason.
 
     Raises:
         AnalysisError: The confidence is no share, planned_units not above 0, or the two arms are not of one kind.
@@ -112,6 +175,8 @@ def compare(
     confidence: float = 0.95,
     planned_units: float | None = None,
     not_anytime: str | None = None,
+    looks: int | None = None,
+    covariate: str = "before the exposure",
 ) -> dict[str, Lift]:
     """
     Compare several treatments with one control, as a family.
@@ -122,40 +187,89 @@ def compare(
         confidence: Coverage of the intervals, in (0, 1); of the whole family in `simultaneous` and `anytime`.
         planned_units: Units of control and one treatment together that were planned before the start.
         not_anytime: Why an always-valid reading cannot be had yet, where the caller knows.
+        looks: How many equally spaced readings were planned, for group-sequential bounds.
+        covariate: What the moments' covariates are called.
 
     Raises:
         AnalysisError: The confidence is no share, or the arms are not of one kind.
     """
     if not 0 < confidence < 1:
         raise AnalysisError(f"confidence == {confidence}, must be in (0, 1)")
-    if any(arm.is_ratio != control.is_ratio for arm in treatments.values()):
-        raise AnalysisError("found a ratio compared with a mean; wanted arms of one kind")
+    shape = (control.is_ratio, control.covariates)
+    if any((arm.is_ratio, arm.covariates) != shape for arm in treatments.values()):
+        raise AnalysisError("found a ratio compared with a mean; wanted arms of one kind, with the same covariates")
     if planned_units is not None and not 0 < planned_units < math.inf:
         raise AnalysisError(f"planned_units == {planned_units}, must be above 0")
+    plain = {key: arm.without_covariates() for key, arm in treatments.items()}
+    terms = _Terms(confidence, planned_units, not_anytime, looks, len(treatments))
+    lifts = _compare(kind, control.without_covariates(), plain, terms)
+    if not control.covariates:
+        return lifts
+    try:
+        arms = adjusted({"": control, **treatments})
+    except Undefined as undefined:
+        blank = {key: _undefined(control, treatments[key], undefined.reason) for key in lifts}
+        return {key: replace(one, adjusted=Adjusted(covariate, None, blank[key])) for key, one in lifts.items()}
+    again = _compare("mean", arms[""], {key: arms[key] for key in treatments}, terms)
+    return {
+        key: replace(
+            one, adjusted=Adjusted(covariate, _saved(control, treatments[key], arms[""], arms[key]), again[key])
+        )
+        for key, one in lifts.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """How a family is read."""
+
+    confidence: float
+    planned_units: float | None
+    not_anytime: str | None
+    looks: int | None
+    comparisons: int
+
+    @property
+    def alpha(self) -> float:
+        """Each comparison's part of the family's error."""
+        return (1 - self.confidence) / self.comparisons
+
+
+def _compare(kind: Kind, control: Moments, treatments: Mapping[str, Moments], terms: _Terms) -> dict[str, Lift]:
     compared: dict[str, Comparison | Undefined] = {}
     for key, arm in treatments.items():
         try:
-            compared[key] = Proportions(control, arm) if kind == "proportion" else Means(control, arm)
+            compared[key] = _comparison(kind, control, arm)
         except Undefined as undefined:
             compared[key] = undefined
     sound = [key for key, one in compared.items() if not isinstance(one, Undefined)]
     loadings = [families.loading(control.variance or 0.0, treatments[key].variance or 0.0) for key in sound]
-    together = families.dunnett_normal(confidence, loadings) if sound else 0.0
+    together = families.dunnett_normal(terms.confidence, loadings) if sound else 0.0
     lifts = {}
     for key, one in compared.items():
         if isinstance(one, Undefined):
             lifts[key] = _undefined(control, treatments[key], one.reason)
             continue
-        own = _reading(one, families.own_multiple(one.degrees_of_freedom, confidence), _own_p(one))
+        own = _reading(one, families.own_multiple(one.degrees_of_freedom, terms.confidence), _own_p(one))
         simultaneous = _simultaneous(one, together, loadings)
-        unready = not_anytime or _unready(control, treatments[key], planned_units)
-        if unready or planned_units is None:
-            anytime = _blank(one, unready or "")
-        else:
-            anytime = _anytime(one, control.n + treatments[key].n, (1 - confidence) / len(treatments), planned_units)
-            anytime = replace(anytime, p_value=min(1.0, len(treatments) * (anytime.p_value or 0.0)))
-        lifts[key] = _lift(own, simultaneous, anytime)
+        anytime = _anytime(one, control, treatments[key], terms)
+        look = _look(one, control.n + treatments[key].n, terms)
+        lifts[key] = replace(_lift(own, simultaneous, anytime), group_sequential=look)
     return lifts
+
+
+def _comparison(kind: Kind, control: Moments, treatment: Moments) -> Comparison:
+    if kind == "proportion":
+        return Proportions(control, treatment)
+    if control.ranked is not None and treatment.ranked is not None:
+        return Quantiles(control.ranked, treatment.ranked)
+    return Means(control, treatment)
+
+
+def _saved(control: Moments, treatment: Moments, control_after: Moments, treatment_after: Moments) -> float | None:
+    before = (control.without_covariates().variance or 0.0) + (treatment.without_covariates().variance or 0.0)
+    after = (control_after.variance or 0.0) + (treatment_after.variance or 0.0)
+    return 1 - after / before if before else None
 
 
 def _lift(own: Reading, simultaneous: Reading, anytime: Reading) -> Lift:
@@ -172,22 +286,38 @@ def _simultaneous(one: Comparison, together: float, loadings: list[float]) -> Re
     return _reading(one, families.from_normal(together, one.degrees_of_freedom), p_value)
 
 
-def _anytime(one: Comparison, units: int, alpha: float, planned_units: float) -> Reading:
-    scale = families.anytime_scale(alpha, planned_units)
-    p_value = families.anytime_p(one.statistic, units, scale)
-    return _reading(one, families.anytime_multiple(units, alpha, scale), p_value)
-
-
-def _unready(control: Moments, treatment: Moments, planned_units: float | None) -> str | None:
-    if planned_units is None:
-        return "no number of units was planned before the start"
+def _anytime(one: Comparison, control: Moments, treatment: Moments, terms: _Terms) -> Reading:
+    if terms.planned_units is None:
+        return _blank(one, "no number of units was planned before the start")
+    if terms.not_anytime:
+        return _blank(one, terms.not_anytime)
     if min(control.n, treatment.n) < MIN_ANYTIME_UNITS:
-        return f"fewer than {MIN_ANYTIME_UNITS} units in an arm"
-    return None
+        return _blank(one, f"fewer than {MIN_ANYTIME_UNITS} units in an arm")
+    units = control.n + treatment.n
+    scale = families.anytime_scale(terms.alpha, terms.planned_units)
+    p_value = min(1.0, terms.comparisons * families.anytime_p(one.statistic, units, scale))
+    return _reading(one, families.anytime_multiple(units, terms.alpha, scale), p_value)
+
+
+def _look(one: Comparison, units: int, terms: _Terms) -> Look | None:
+    """Read at the newest planned look that the units have reached; later ones spend more of the error."""
+    if terms.looks is None or terms.planned_units is None:
+        return None
+    number = min(terms.looks, math.floor(units / terms.planned_units * terms.looks))
+    if not number:
+        return Look(0, terms.looks, None, _blank(one, "the first planned look has not been reached"))
+    fractions = [look / terms.looks for look in range(1, number + 1)]
+    bound = group_sequential_bounds(fractions, terms.alpha)[-1]
+    normal = families.as_normal(one.statistic, one.degrees_of_freedom)
+    p_value = min(1.0, terms.comparisons * repeated_p(normal, fractions))
+    return Look(number, terms.looks, bound, _reading(one, families.from_normal(bound, one.degrees_of_freedom), p_value))
 
 
 def _reading(one: Comparison, multiple: float, p_value: float) -> Reading:
-    return Reading(Interval(one.estimate, *one.absolute(multiple)), _relative(one, multiple), p_value)
+    try:
+        return Reading(Interval(one.estimate, *one.absolute(multiple)), _relative(one, multiple), p_value)
+    except Undefined as undefined:
+        return _blank(one, undefined.reason)
 
 
 def _relative(one: Comparison, multiple: float) -> Interval:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.ranked import Ranked
 from experiments.errors import AnalysisError
 
 Floats = NDArray[np.float64]
@@ -32,13 +33,15 @@ def centre(mean: float | None) -> float:
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
     """
-    Count, means and centred cross-products of a numerator and, for a ratio, of its denominator.
+    Count, means and centred cross-products of a numerator and, for a ratio, of its denominator; then of covariates.
 
     Attributes:
         n: Units, not orders.
         means: Shape (k,): numerator, then denominator; k = 1 for a plain mean, 2 for a ratio of sums. Sources keep the
             moments of all their columns together (k > 2), of which a metric picks one or two.
         scatter: Shape (k, k): sums over units of products of deviations from the means.
+        covariates: How many of the last columns are of the time before the exposure: 0, 1 for a mean, 2 for a ratio.
+        ranked: A quantile's order statistics, by which it is compared; None for means and ratios.
 
     >>> whole = Moments.from_values([1.0, 2.0, 3.0, 4.0])
     >>> parts = Moments.from_values([1.0, 2.0]) + Moments.from_values([3.0, 4.0])
@@ -49,6 +52,8 @@ class Moments:
     n: int
     means: Floats
     scatter: Floats
+    covariates: int = 0
+    ranked: Ranked | None = None
 
     @classmethod
     def from_sums(
@@ -117,7 +122,11 @@ class Moments:
 
     @classmethod
     def from_values(
-        cls, values: Sequence[float] | Floats, denominators: Sequence[float] | Floats | None = None
+        cls,
+        values: Sequence[float] | Floats,
+        denominators: Sequence[float] | Floats | None = None,
+        covariates: Sequence[float] | Floats | None = None,
+        covariate_denominators: Sequence[float] | Floats | None = None,
     ) -> Moments:
         """
         Build moments from one value a unit.
@@ -125,11 +134,16 @@ class Moments:
         Args:
             values: Shape (n_units,).
             denominators: Shape (n_units,), for a ratio of sums.
+            covariates: Shape (n_units,), what was known of each unit before its exposure.
+            covariate_denominators: Shape (n_units,), where the covariate is a ratio of sums too.
 
         Raises:
-            AnalysisError: A value is not finite, or the two are not equally long.
+            AnalysisError: A value is not finite, the columns are not equally long, or a divisor stands without its numerator.
         """
-        columns = [np.asarray(values, float)] + ([] if denominators is None else [np.asarray(denominators, float)])
+        if covariates is None and covariate_denominators is not None:
+            raise AnalysisError("Moments: found denominators of a covariate without the covariate; wanted both")
+        given = [values, denominators, covariates, covariate_denominators]
+        columns = [np.asarray(column, float) for column in given if column is not None]
         if len({column.shape for column in columns}) > 1 or columns[0].ndim != 1:
             raise AnalysisError(f"Moments: found shapes {[c.shape for c in columns]}; wanted one value a unit in each")
         data = np.stack(columns)
@@ -140,20 +154,30 @@ class Moments:
         n = data.shape[1]
         means = data.mean(axis=1) if n else np.zeros(len(data))
         deviations = data - means[:, None]
-        return cls(n, means, deviations @ deviations.T)
+        known_before = sum(column is not None for column in given[2:])
+        return cls(n, means, deviations @ deviations.T, known_before)
+
+    @classmethod
+    def of_estimate(cls, n: int, value: float, variance: float, ranked: Ranked | None = None) -> Moments:
+        """Give the moments of a mean over n units that has this value, and this variance as an estimate."""
+        return cls(n, np.array([value]), np.array([[variance * n * (n - 1)]]), ranked=ranked)
 
     @classmethod
     def zeros(cls, n: int, k: int) -> Moments:
         """Give the moments of n units whose k columns are all 0: visitors who bought nothing."""
         return cls(n, np.zeros(k), np.zeros((k, k)))
 
-    def pick(self, at: Sequence[int]) -> Moments:
-        """Give the moments of some of the columns, by their positions."""
-        return Moments(self.n, self.means[list(at)], self.scatter[np.ix_(at, at)])
+    def pick(self, at: Sequence[int], covariates: int = 0) -> Moments:
+        """Give the moments of some of the columns, by their positions; the last ones may be covariates."""
+        return Moments(self.n, self.means[list(at)], self.scatter[np.ix_(at, at)], covariates)
+
+    def without_covariates(self) -> Moments:
+        """Give the moments of the metric alone."""
+        return self.pick(range(len(self.means) - self.covariates)) if self.covariates else self
 
     def __add__(self, other: Moments) -> Moments:
         """Merge with the moments of other units (Chan, Golub, LeVeque 1983, Am. Stat. 37, 242-247)."""
-        if self.means.shape != other.means.shape:
+        if self.means.shape != other.means.shape or self.covariates != other.covariates:
             raise AnalysisError(
                 f"Moments: found {len(self.means)} and {len(other.means)} columns; wanted as many in both"
             )
@@ -162,12 +186,12 @@ class Moments:
             return self
         step = other.means - self.means
         scatter = self.scatter + other.scatter + np.outer(step, step) * (self.n * other.n / n)
-        return Moments(n, self.means + step * (other.n / n), scatter)
+        return Moments(n, self.means + step * (other.n / n), scatter, self.covariates)
 
     @property
     def is_ratio(self) -> bool:
         """Whether there is a denominator besides the units."""
-        return len(self.means) == 2
+        return len(self.means) - self.covariates == 2
 
     @property
     def numerator(self) -> float:

@@ -1,14 +1,16 @@
 """How many units an experiment needs to see what it was planned to see, and how long a shop's traffic takes to bring them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scipy.stats import norm
 
-from analysis.metrics import CATALOGUE
-from analysis.sources import COLUMNS, DAY_MS, Asked, Source
+from analysis.cells import Cell
+from analysis.facts import DAY_MS, Asked
+from analysis.metrics import CATALOGUE, Metric, columns_of, metrics_of
+from analysis.sources import Source
 from experiments.declaration import HOLDOUT, Experiment, Plan
 from experiments.errors import AnalysisError
 
@@ -127,20 +129,29 @@ def stored_baseline(source: Source, experiment: Experiment, as_of_ms: int) -> Ba
     declared = epochs[-1].declared if epochs else {}
     variants = list(declared.get("variants", {})) or list(experiment.variants)
     asked = Asked(key, variants, declared.get("unit", experiment.unit), experiment.plan.window, 1, as_of_ms)
-    arms, _ = source.arms(asked)
-    control = arms[variants[0]]
-    variation = {}
-    for metric in CATALOGUE.values():
-        if "margin" in metric.columns and control.costed_orders < control.orders:
-            continue
-        moments = control.moments.pick([COLUMNS.index(name) for name in metric.columns])
-        if moments.value and moments.variance:
-            variation[metric.name] = math.sqrt(moments.variance * moments.n) / abs(moments.value)
+    metrics = {**CATALOGUE, **metrics_of(experiment)}
+    named = metrics_of(experiment)
+    known = [one for one in metrics.values() if one.quantile is None and (one.by_history or one.name in named)]
+    columns = columns_of(known)
+    control = source.arms(asked, columns)[variants[0]]
+    variation = {
+        metric.name: spread for metric in known if (spread := variation_of(metric, control, columns)) is not None
+    }
     days = max(1.0, (last_ms - first_ms) / DAY_MS)
-    per_day = units / days / _taking_part(declared)
+    per_day = units / days / taking_part(declared)
     return Baseline(
         per_day, variation, f"{units:,} exposures of {key} over {days:.0f} days, and the orders of its control"
     )
+
+
+def variation_of(metric: Metric, control: Cell, columns: Sequence[str]) -> float | None:
+    """Give the standard deviation over the mean of one metric per unit of an arm; None where it cannot be had."""
+    if metric.quantile is not None or ("margin" in metric.columns and control.costed < control.orders):
+        return None
+    moments = control.moments.pick([columns.index(name) for name in metric.columns])
+    if not moments.value or not moments.variance:
+        return None
+    return math.sqrt(moments.variance * moments.n) / abs(moments.value)
 
 
 def needs(experiment: Experiment, baseline: Baseline) -> list[Need]:
@@ -211,7 +222,7 @@ def _shares(experiment: Experiment) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def _taking_part(declared: Mapping[str, Any]) -> float:
+def taking_part(declared: Mapping[str, Any]) -> float:
     """Give the share of the eligible units that a stored declaration let in."""
     layer = declared.get("layer") or {"from": "0%", "to": "100%"}
     span = float(layer["to"].rstrip("%")) - float(layer["from"].rstrip("%"))

@@ -1,137 +1,45 @@
-"""The report: one object of plain values behind text and JSON."""
+"""The report: what an experiment's store has to say, put together from one query a question."""
 
-import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.lifts import Kind, Lift, compare
-from analysis.metrics import CATALOGUE, Metric
+from analysis import bayes, breakdowns, curves
+from analysis.adjustment import stratified
+from analysis.cells import Cell, Place
+from analysis.checks import check
+from analysis.decomposition import decompose
+from analysis.explained import funnel, interactions, order_values, quantile_arms, segments
+from analysis.facts import HISTORY_DAYS
+from analysis.lifts import Capped, Lift, compare
+from analysis.metrics import Metric, columns_of
 from analysis.moments import Moments
+from analysis.outlook import outlook
 from analysis.plan import planned_units
-from analysis.sources import COLUMNS, Arm, Asked, open_source
-from analysis.trust import Check, multiple_exposure, sample_ratio
-from analysis.verdict import Verdict, decide
-from experiments.declaration import HOLDOUT, Experiment, Plan, declared_dict
+from analysis.results import MetricResult, Report, VariantRow, across
+from analysis.sources import Source, open_source
+from analysis.study import FACTORS, Study, asked_of, read_study
+from analysis.verdict import decide
+from experiments.declaration import HOLDOUT, Experiment, declared_dict
 from experiments.errors import AnalysisError
 from experiments.holdout import holdout_experiment
-from experiments.loading import load
+from experiments.loading import Configs, load
 
 MIN_ANYTIME_BUYERS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class MetricResult:
-    """
-    One metric of every variant, and its lifts over the control.
-
-    Attributes:
-        moments: By variant, the control first; None where the metric cannot be had.
-        lifts: By variant, without the control and without arms of weight 0.
-        is_money: Whether values are in the shop's currency.
-        reason: Why the metric cannot be had.
-    """
-
-    kind: Kind
-    moments: Mapping[str, Moments | None]
-    lifts: Mapping[str, Lift]
-    is_money: bool = False
-    reason: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        variants = {key: _arm_dict(arm, self.reason) for key, arm in self.moments.items()}
-        shown: dict[str, Any] = {"kind": self.kind, "variants": variants}
-        shown["lifts"] = {key: one.to_dict() for key, one in self.lifts.items()}
-        return shown if self.reason is None else shown | {"reason": self.reason}
-
-
-@dataclass(frozen=True, slots=True)
-class VariantRow:
-    """One variant as it was declared and met."""
-
-    key: str
-    placement: str | None
-    units: int
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """
-    What an experiment, or a file, has to say.
-
-    Attributes:
-        experiment: Its key; a file's name for `analyze`.
-        as_of_ms: Nothing later was read.
-        epochs: The epochs that were read; empty for a file.
-        window_days: Days after its exposure in which a unit's orders count; None for a file.
-        currency: Of the money metrics, in major units; None for a file.
-        simulated: Whether made-up shoppers took part.
-        primary: The metric that decides; None for a file.
-        verdict, guardrails: None and empty for a file.
-        orders: What became of the store's orders: `counted`, `elsewhere` (of units that are not in the experiment, or outside
-            their window), `without_unit`, `unverified`, `excluded: REASON`; None for a file.
-        earlier_exposures: Exposures of epochs that were not read, since their arms meant something else.
-    """
-
-    experiment: str
-    title: str
-    as_of_ms: int
-    epochs: list[int]
-    confidence: float
-    window_days: int | None
-    currency: str | None
-    simulated: bool
-    checks: list[Check]
-    variants: list[VariantRow]
-    metrics: Mapping[str, MetricResult]
-    primary: str | None = None
-    guardrails: Mapping[str, Mapping[str, Any]] | None = None
-    verdict: Verdict | None = None
-    earlier_exposures: int = 0
-    orders: Mapping[str, int] | None = None
-
-    @property
-    def trusted(self) -> bool:
-        """Whether no trust check failed."""
-        return all(check.passed is not False for check in self.checks)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values, as DESIGN's report names them; never NaN or infinite."""
-        shown: dict[str, Any] = {
-            "experiment": self.experiment,
-            "title": self.title,
-            "as_of": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.as_of_ms / 1000)),
-            "epochs": self.epochs,
-            "earlier_exposures": self.earlier_exposures,
-            "confidence": self.confidence,
-            "window_days": self.window_days,
-            "currency": self.currency,
-            "simulated": self.simulated,
-            "trust": {"passed": self.trusted, "checks": [check.to_dict() for check in self.checks]},
-            "variants": [
-                {"key": row.key, "placement": row.placement, "units": row.units, "weight": row.weight}
-                for row in self.variants
-            ],
-            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
-        }
-        if self.orders is not None:
-            shown["orders"] = dict(self.orders)
-        if self.verdict is not None:
-            shown["guardrails"] = {name: dict(one) for name, one in (self.guardrails or {}).items()}
-            shown["verdict"] = self.verdict.to_dict()
-        return shown
-
-    def to_json(self) -> str:
-        """Give the report as JSON text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+Caps = tuple[Sequence[str], Mapping[str, Moments], Mapping[str, tuple[float, float]]]  # columns, arms, caps by column
+COVARIATE = f"the same over the {HISTORY_DAYS} days before the exposure"
 
 
 def report(
-    key: str, store: str = "sqlite:///crosslift.db", configs: str | Path = "configs", as_of_ms: int | None = None
+    key: str,
+    store: str = "sqlite:///crosslift.db",
+    configs: str | Path = "configs",
+    as_of_ms: int | None = None,
+    beside: Iterable[str] = (),
+    *,
+    bayesian: bool = False,
 ) -> Report:
     """
     Report on one experiment.
@@ -141,6 +49,8 @@ def report(
         store: URL of the store that holds its events.
         configs: Folder of the declarations.
         as_of_ms: Read no later exposure or order; now unless given. Orders are in their newest state, refunds included.
+        beside: Other experiments: do they change this one's effect?
+        bayesian: Give chances to be best and expected losses too.
 
     Raises:
         DeclarationError: The declarations are wrong.
@@ -149,7 +59,7 @@ def report(
         AnalysisError: The store's orders are in several currencies.
     """
     loaded = load(configs)
-    experiment = holdout_experiment(loaded.shop) if key == HOLDOUT else loaded.experiment(key)
+    experiment = _experiment(loaded, key)
     now_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
     with open_source(store, loaded.shop) as source:
         foreign = source.foreign_currencies(now_ms)
@@ -157,91 +67,195 @@ def report(
             raise AnalysisError(
                 f"orders: found {', '.join(foreign)} beside {loaded.shop.currency}; wanted one currency"
             )
-        epochs = source.epochs(key, now_ms)
-        declared = epochs[-1].declared if epochs else declared_dict(experiment)
-        arms_declared: Mapping[str, Any] = declared["variants"]
-        since = epochs[0].number if epochs else 1
-        asked = Asked(key, list(arms_declared), declared["unit"], experiment.plan.window, since, now_ms)
-        arms, strays = source.arms(asked)
-        repeated = source.repeated(key, since, now_ms)
-        earlier = source.earlier(key, since, now_ms)
-        simulated = source.is_simulated(key)
-        fates = source.order_counts(declared["unit"], now_ms)
-    weights = {variant: float(one["weight"]) for variant, one in arms_declared.items()}
-    units = {variant: arm.units for variant, arm in arms.items()}
-    checks = [sample_ratio(units, weights, strays), multiple_exposure(repeated, sum(units.values()))]
-    metrics = _metrics(experiment, arms, weights)
+        study, strays = read_study(source, loaded, experiment, now_ms)
+        return _report(source, loaded, study, strays, beside, bayesian=bayesian)
+
+
+def _experiment(loaded: Configs, key: str) -> Experiment:
+    return holdout_experiment(loaded.shop) if key == HOLDOUT else loaded.experiment(key)
+
+
+def _report(
+    source: Source, loaded: Configs, study: Study, strays: int, beside: Iterable[str], *, bayesian: bool
+) -> Report:
+    asked, experiment = study.asked, study.experiment
+    arms = study.arms()
+    fates = source.order_counts(asked.unit, asked.as_of_ms)
+    metrics = _metrics(source, study, arms)
+    primary = experiment.metrics.primary
+    split = segments(source, study, metrics[primary].kind)
+    since = _since(source, study)
+    checks = check(source, study, arms, metrics, fates, strays, split, since)
     guardrails, verdict = decide(experiment, metrics, checks)
+    counted = sum(arm.orders for arm in arms.values())
+    details: dict[str, Any] = {
+        "decomposition": _decomposition(study),
+        "order_values": order_values(source, asked),
+        "funnel": funnel(source, asked),
+        "segments": {name: one.shown for name, one in split.items()},
+        "curves": {"cumulative": _cumulative(study), "since_exposure": since.points},
+    }
+    others = {other: asked_of(source, loaded, _experiment(loaded, other), asked.as_of_ms)[0] for other in beside}
+    if others:
+        details["interactions"] = interactions(source, study, others)
+    if bayesian:
+        moments = {
+            key: arm for key, arm in metrics[primary].moments.items() if arm is not None and study.weights[key] > 0
+        }
+        details["bayesian"] = {"metric": primary, "variants": bayes.read(moments, metrics[primary].better)}
     return Report(
-        experiment=key,
+        experiment=asked.experiment,
         title=experiment.title,
-        as_of_ms=now_ms,
-        epochs=[epoch.number for epoch in epochs],
+        as_of_ms=asked.as_of_ms,
+        epochs=[epoch.number for epoch in study.epochs],
         confidence=experiment.plan.confidence,
         window_days=experiment.plan.window,
         currency=loaded.shop.currency,
-        simulated=simulated,
+        simulated=source.is_simulated(asked.experiment),
         checks=checks,
         variants=[
-            VariantRow(name, one["placement"], units[name], weights[name]) for name, one in arms_declared.items()
+            VariantRow(name, one["placement"], arms[name].moments.n, study.weights[name])
+            for name, one in _declared(study).items()
         ],
         metrics=metrics,
-        primary=experiment.metrics.primary,
+        primary=primary,
         guardrails=guardrails,
-        verdict=verdict,
-        earlier_exposures=earlier,
-        orders={"counted": sum(arm.orders for arm in arms.values()), **_fates(fates, arms)},
+        verdict=outlook(study, metrics, verdict),
+        earlier_exposures=source.earlier(asked.experiment, asked.since, asked.as_of_ms),
+        orders={
+            "counted": counted,
+            "elsewhere": fates.get("known", 0) - counted,
+            **{name: n for name, n in fates.items() if name != "known"},
+        },
+        strata=len(study.strata),
+        details=details,
     )
 
 
-def _fates(fates: Mapping[str, int], arms: Mapping[str, Arm]) -> dict[str, int]:
-    counted = sum(arm.orders for arm in arms.values())
-    return {"elsewhere": fates.get("known", 0) - counted, **{name: n for name, n in fates.items() if name != "known"}}
+def _declared(study: Study) -> Mapping[str, Any]:
+    declared = study.epochs[-1].declared if study.epochs else declared_dict(study.experiment)
+    variants: Mapping[str, Any] = declared["variants"]
+    return variants
 
 
-def _metrics(experiment: Experiment, arms: Mapping[str, Arm], weights: Mapping[str, float]) -> dict[str, MetricResult]:
-    declared = experiment.metrics
-    names = dict.fromkeys([declared.primary, *declared.secondary, *declared.guardrails])
-    names |= dict.fromkeys(["conversion", "average_order_value", "revenue_per_visitor"])
-    return {name: _metric(CATALOGUE[name], experiment.plan, arms, weights) for name in names}
+def _metrics(source: Source, study: Study, arms: Mapping[str, Cell]) -> dict[str, MetricResult]:
+    strata = study.strata
+    whole = {key: cell.moments for key, cell in arms.items()}
+    if len(strata) > 1:
+        taking = [study.control, *study.active]
+        whole |= stratified([{key: one[key].moments for key in taking} for one in strata])
+    few = min(arms[key].buyers for key in (study.control, *study.active)) < MIN_ANYTIME_BUYERS
+    not_anytime = f"fewer than {MIN_ANYTIME_BUYERS} buyers in a variant" if few else None
+    capped = _capped(source, study, arms)
+    found = {
+        name: _metric(source, study, metric, arms, whole, not_anytime, capped) for name, metric in study.metrics.items()
+    }
+    secondary = [name for name in found if name != study.experiment.metrics.primary]  # the primary decides alone
+    return dict(across(found, secondary, study.experiment.metrics.correction))
 
 
-def _metric(metric: Metric, plan: Plan, arms: Mapping[str, Arm], weights: Mapping[str, float]) -> MetricResult:
-    """Compare the arms that take part; one that rests at weight 0 has its figures, and no lift."""
-    uncosted = sum(arm.orders - arm.costed_orders for arm in arms.values())
-    if "margin" in metric.columns and uncosted:
-        orders = sum(arm.orders for arm in arms.values())
-        reason = f"the cost of {uncosted:,} of {orders:,} orders is not known"
-        return MetricResult(metric.kind, dict.fromkeys(arms), {}, metric.is_money, reason)
-    at = [COLUMNS.index(name) for name in metric.columns]
-    moments = {key: arm.moments.pick(at) for key, arm in arms.items()}
-    control, *others = arms
-    active = [key for key in others if weights[key] > 0]
-    few = min(arms[key].buyers for key in (control, *active)) < MIN_ANYTIME_BUYERS
+def _metric(
+    source: Source,
+    study: Study,
+    metric: Metric,
+    arms: Mapping[str, Cell],
+    whole: Mapping[str, Moments],
+    not_anytime: str | None,
+    capped: Caps,
+) -> MetricResult:
+    """Compare the arms that take part, on their own and with what is known of the units before."""
+    orders = sum(arm.orders for arm in arms.values())
+    uncosted = orders - sum(arm.costed for arm in arms.values())
+    blank = MetricResult(metric.kind, dict.fromkeys(arms), {}, metric.is_money, None, metric.better)
+    if uncosted and {"margin", "cost"} & set(metric.columns):
+        return replace(blank, reason=f"the cost of {uncosted:,} of {orders:,} orders is not known")
+    plan = study.experiment.plan
+    if metric.quantile is not None:
+        moments, reason = quantile_arms(source, study.asked, metric.quantile)
+        if reason:
+            return replace(blank, moments=moments or blank.moments, reason=reason)
+    else:
+        history = metric.columns if metric.by_history else ()
+        moments = {key: study.pick(one, metric.columns, history) for key, one in whole.items()}
     lifts = compare(
-        metric.kind,
-        moments[control],
-        {key: moments[key] for key in active},
+        metric.kind if len(study.strata) == 1 else "mean",
+        moments[study.control],
+        {key: moments[key] for key in study.active},
         plan.confidence,
         planned_units(plan),
-        f"fewer than {MIN_ANYTIME_BUYERS} buyers in a variant" if few else None,
+        not_anytime,
+        plan.looks,
+        COVARIATE,
     )
-    return MetricResult(metric.kind, moments, lifts, metric.is_money)
+    lifts = _with_capped(study, metric, lifts, capped)
+    plain = {key: one.without_covariates() for key, one in moments.items()}
+    return MetricResult(metric.kind, plain, lifts, metric.is_money, None, metric.better)
 
 
-def _arm_dict(arm: Moments | None, reason: str | None) -> dict[str, Any]:
-    if arm is None:
-        empty = dict.fromkeys(("value", "std_error", "units", "numerator", "denominator"))
-        return empty | {"reason": reason}
-    shown: dict[str, Any] = {
-        "value": arm.value,
-        "std_error": arm.std_error,
-        "units": arm.n,
-        "numerator": float(f"{arm.numerator:.15g}"),  # beyond that stands only what adding up leaves
-        "denominator": float(f"{arm.denominator:.15g}"),
-    }
-    if arm.value is None:
-        shown["reason"] = "no units" if arm.n == 0 else "the denominator is 0"
-    elif arm.std_error is None:
-        shown["reason"] = "a single unit has no standard error"
-    return shown
+def _capped(source: Source, study: Study, arms: Mapping[str, Cell]) -> Caps:
+    """Give the arms' moments over capped money, and the caps; none where nothing is to be capped."""
+    named = [one for one in study.metrics.values() if one.is_money and one.quantile is None]
+    share = study.experiment.plan.cap
+    if share is None or not named or len(study.strata) > 1:
+        return [], {}, {}
+    columns, money = columns_of(named), list(dict.fromkeys(one.numerator for one in named))
+    sizes = {key: cell.moments.n for key, cell in arms.items()}
+    return columns, *breakdowns.capped(source, study.asked, columns, money, share, sizes)
+
+
+def _with_capped(study: Study, metric: Metric, lifts: Mapping[str, Lift], capped: Caps) -> dict[str, Lift]:
+    """Put beside each lift the one over capped values: no single order may carry a result."""
+    columns, arms, caps = capped
+    if metric.numerator not in caps:
+        return dict(lifts)
+    at = [columns.index(name) for name in metric.columns]
+    treatments = {key: arms[key].pick(at) for key in study.active}
+    again = compare(metric.kind, arms[study.control].pick(at), treatments, study.experiment.plan.confidence)
+    return {key: replace(lift, capped=Capped(*caps[metric.numerator], again[key])) for key, lift in lifts.items()}
+
+
+def _decomposition(study: Study) -> dict[str, Any]:
+    strata = [{key: study.pick(cell.moments, FACTORS) for key, cell in one.items()} for one in study.strata]
+    taking = [study.control, *study.active]
+    arms = strata[0] if len(strata) == 1 else stratified([{key: one[key] for key in taking} for one in strata])
+    plan = study.experiment.plan
+    return decompose(arms[study.control], {key: arms[key] for key in study.active}, plan.confidence)
+
+
+def _family(study: Study) -> curves.Family:
+    plan = study.experiment.plan
+    kind = study.metrics[study.experiment.metrics.primary].kind
+    return curves.Family(kind, study.control, study.active, plan.confidence, planned_units(plan))
+
+
+def _primary(study: Study) -> Metric | None:
+    """Give the metric that curves and segments are of; quantiles do not add up, and have none."""
+    metric = study.metrics[study.experiment.metrics.primary]
+    return None if metric.quantile is not None else metric
+
+
+def _cumulative(study: Study) -> list[dict[str, Any]]:
+    metric = _primary(study)
+    if metric is None:
+        return []
+    days: dict[tuple[int, int], dict[Place, Cell]] = {}
+    for place, cell in study.cells.items():
+        days.setdefault((int(place[2]), study.stratum(place[1])), {})[place] = cell
+    told = []
+    for (day, stratum), cells in sorted(days.items()):
+        arms = study.merge(cells)
+        told.append((day, stratum, {key: study.pick(cell.moments, metric.columns) for key, cell in arms.items()}))
+    return curves.cumulative(told, _family(study))
+
+
+def _since(source: Source, study: Study) -> curves.SinceExposure:
+    metric = _primary(study)
+    if metric is None or len(study.strata) > 1:
+        return curves.SinceExposure([], {})
+    column = metric.numerator if metric.kind == "mean" else {"buyer": "orders"}.get(metric.numerator, "net")
+    units: dict[tuple[str, int], int] = {}
+    for place, cell in study.cells.items():
+        at = (str(place[0]), int(place[2]))
+        units[at] = units.get(at, 0) + cell.moments.n
+    parts = breakdowns.by_days_since(source, study.asked, column)
+    return curves.since_exposure(parts, units, study.asked.as_of_ms, study.asked.window_days, _family(study))

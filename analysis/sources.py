@@ -1,8 +1,8 @@
 """
 Asks the store for sums, never for rows, through Ibis.
 
-Units are counted out of exposures alone; only the few buyers are joined to their orders, and added up per unit, and then per
-variant. Visitors who bought nothing are zeros that nobody needs to read: they are merged in as `Moments.zeros`.
+Units are counted out of exposures alone; only the few that did something are joined to what they did, and added up per unit,
+and then per variant. Visitors who bought nothing are zeros that nobody needs to read: they are merged in as `Moments.zeros`.
 """
 
 import json
@@ -12,20 +12,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import ibis
-import numpy as np
 from ibis import _
 from ibis.expr.types import Table
 
-from analysis.engine import begin_snapshot, connect, fetch
-from analysis.moments import Moments, centre
+from analysis.cells import Cell, Place, cells_of, centres_of, counted, merged, summed, units_by_place
+from analysis.engine import begin_snapshot, connect, fetch, json_text
+from analysis.facts import (
+    UNIT_COLUMN,
+    Asked,
+    base_columns,
+    interaction_facts,
+    kept_exposures,
+    net_minor,
+    order_facts,
+    per_unit,
+)
+from analysis.metrics import INTERACTIONS
 from experiments.declaration import Shop, material
 from experiments.errors import StoreError
 from experiments.money import exponent
 
-COLUMNS = ("buyer", "orders", "net", "margin")
-_ORDER_COLUMN = {"visitor_id": "unit_id", "customer_id": "customer_id", "company_id": "company_id"}
-_MEANING = ("variants", "unit", "trigger", "salt")
-DAY_MS = 86_400_000
+_MEANING = ("unit", "trigger", "salt")
+SAMPLE = 1000  # exposures that are looked at for an attribute before all of them are asked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,51 +43,20 @@ class Epoch:
     number: int
     declared: Mapping[str, Any]
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The declared weight of every variant."""
+        return {key: float(one["weight"]) for key, one in self.declared["variants"].items()}
+
     def comparable(self, other: "Epoch") -> bool:
-        """Whether arms mean the same in both, so that their units may be added up."""
-        mine, theirs = (json.dumps([one.declared.get(part) for part in _MEANING]) for one in (self, other))
+        """Whether arms mean the same in both, though their weights may differ."""
+        mine, theirs = (one.meaning() for one in (self, other))
         return mine == theirs  # as text: the order of the arms means something, and 1 is not true
 
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """
-    What the store holds of one variant.
-
-    Attributes:
-        units: Exposed units.
-        buyers: Units with a counted order in their window.
-        moments: Over all units, of COLUMNS in their order.
-        costed_orders, orders: Counted orders whose cost is known, and all.
-    """
-
-    units: int
-    buyers: int
-    moments: Moments
-    costed_orders: int
-    orders: int
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """
-    What of an experiment is asked for.
-
-    Attributes:
-        experiment: Its key.
-        variants: The keys of its arms.
-        unit: `visitor_id`, `customer_id` or `company_id`.
-        window_days: Days after its exposure in which a unit's orders count.
-        since: The first epoch that is read.
-        as_of_ms: Later exposures and orders do not exist yet.
-    """
-
-    experiment: str
-    variants: Sequence[str]
-    unit: str
-    window_days: int
-    since: int
-    as_of_ms: int
+    def meaning(self) -> str:
+        """Give as text what an arm's units met."""
+        arms = {key: {**arm, "weight": None} for key, arm in self.declared["variants"].items()}
+        return json.dumps([arms, *(self.declared.get(part) for part in _MEANING)])
 
 
 class Source:
@@ -87,19 +64,22 @@ class Source:
 
     def __init__(self, backend: Any, shop: Shop) -> None:
         self._backend = backend
-        self._currency = shop.currency
-        self._rules = shop.orders
+        self.currency = shop.currency
+        self.rules = shop.orders
+        # Asked once: nothing changes within the snapshot.
         self._linked: dict[str, bool] = {}
+        self._owned: dict[tuple[str, int, int], Table] = {}
+        self._means: dict[int, dict[str, float | None]] = {}
 
     def epochs(self, key: str, as_of_ms: int) -> list[Epoch]:
         """
         Give the newest epochs of an experiment in which its arms mean the same, the oldest of them first.
 
-        Across changed weights or offers arms are never pooled. Where none had been declared by then (the exposures were
-        imported later), all that are known count.
+        Across changed weights arms are compared within epochs only, across changed offers not at all. Where none had been
+        declared by then (the exposures were imported later), all that are known count.
         """
-        table = self._table("epochs")
-        rows = self._rows(table.filter(table.experiment == key).order_by("epoch"))
+        table = self.table("epochs")
+        rows = self.rows(table.filter(table.experiment == key).order_by("epoch"))
         known = [row for row in rows if row["declared_at_ms"] <= as_of_ms] or rows
         kept: list[Epoch] = []
         for row in reversed(known):
@@ -112,18 +92,18 @@ class Source:
 
     def is_simulated(self, key: str) -> bool:
         """Tell whether made-up shoppers took part."""
-        exposures = self._table("exposures")
+        exposures = self.table("exposures")
         found = exposures.filter(
             exposures.experiment == key, exposures.unit_id >= "simulated-", exposures.unit_id < "simulated."
         )
-        return bool(self._rows(found.select("unit_id").limit(1)))
+        return bool(self.rows(found.select("unit_id").limit(1)))
 
     def foreign_currencies(self, as_of_ms: int) -> list[str]:
         """Give the currencies of counted orders that are not the shop's."""
-        orders = self._orders(as_of_ms)
+        orders = self.orders(as_of_ms)
         return [
             str(row["currency"])
-            for row in self._rows(orders.filter(orders.currency != self._currency).select("currency").distinct())
+            for row in self.rows(orders.filter(orders.currency != self.currency).select("currency").distinct())
         ]
 
     def order_counts(self, unit: str, as_of_ms: int) -> dict[str, int]:
@@ -132,76 +112,127 @@ class Source:
         fate = ibis.cases(
             (placed.excluded.notnull(), ibis.literal("excluded: ") + placed.excluded.fill_null("")),
             (placed.verified != 1, "unverified"),
-            (placed.source.isin(self._rules.exclude_sources or [""]), ibis.literal("source: ") + placed.source),
-            (placed[_ORDER_COLUMN[unit]].isnull(), "without_unit"),
+            (placed.source.isin(self.rules.exclude_sources or [""]), ibis.literal("source: ") + placed.source),
+            (placed[UNIT_COLUMN[unit]].isnull(), "without_unit"),
             else_="known",
         )
-        return {
-            row["fate"]: int(row["n"]) for row in self._rows(placed.group_by(fate=fate).aggregate(n=placed.count()))
-        }
+        return {row["fate"]: int(row["n"]) for row in self.rows(placed.group_by(fate=fate).aggregate(n=placed.count()))}
 
     def traffic(self, as_of_ms: int) -> dict[str, tuple[int, int, int]]:
         """Give every experiment's exposures: how many, and the times of the first and the last."""
-        table = self._table("exposures")
+        table = self.table("exposures")
         seen = table.filter(table.exposed_at_ms <= as_of_ms, table.bot == 0)
         at = seen.exposed_at_ms
-        rows = self._rows(seen.group_by("experiment").aggregate(n=seen.count(), first=at.min(), last=at.max()))
+        rows = self.rows(seen.group_by("experiment").aggregate(n=seen.count(), first=at.min(), last=at.max()))
         return {row["experiment"]: (int(row["n"]), int(row["first"]), int(row["last"])) for row in rows}
 
     def repeated(self, key: str, since: int, as_of_ms: int) -> int:
         """Count the units that were exposed to more than one variant since an epoch."""
-        units = self._repeated(self._exposures(key, since, as_of_ms))
-        return int(self._rows(units.aggregate(n=units.count()))[0]["n"])
+        units = self._repeated(self.exposures(key, since, as_of_ms))
+        return int(self.rows(units.aggregate(n=units.count()))[0]["n"])
 
     def earlier(self, key: str, since: int, as_of_ms: int) -> int:
         """Count the exposures of the epochs before one."""
-        exposures = self._exposures(key, 0, as_of_ms)
+        exposures = self.exposures(key, 0, as_of_ms)
         before = exposures.filter(exposures.epoch < since)
-        return int(self._rows(before.aggregate(n=before.count()))[0]["n"])
+        return int(self.rows(before.aggregate(n=before.count()))[0]["n"])
 
-    def arms(self, asked: "Asked") -> tuple[dict[str, Arm], int]:
+    def cells(
+        self, asked: Asked, columns: Sequence[str], before: Sequence[str] = (), by: Sequence[str] = ()
+    ) -> tuple[dict[Place, Cell], int]:
         """
-        Give every variant's sums; units of several variants, in whichever epochs, are in none.
+        Give the sums of every variant; units of several variants, in whichever epochs, are in none.
+
+        Args:
+            asked: The experiment.
+            columns: Columns and flags over each unit's window; see analysis/metrics.py.
+            before: Columns and flags over its history before the exposure.
+            by: What the cells are broken down by: `epoch`, `day` (of the exposure), or an attribute of it.
 
         Returns:
-            The arms by variant, and how many exposures name a variant that is not declared.
+            The cells by variant and place, their moments over `columns` and then `before`, and how many exposures name a
+            variant that is not declared.
         """
-        exposures = self._exposures(asked.experiment, asked.since, asked.as_of_ms)
-        if self.repeated(asked.experiment, 0, asked.as_of_ms):
-            repeated = self._repeated(self._exposures(asked.experiment, 0, asked.as_of_ms))
-            exposures = exposures.filter(exposures.unit_id.notin(repeated.unit_id))
-        units, strays = self._units(exposures, asked.variants)
-        centres = self._centres(asked.as_of_ms)
-        found = {row["variant"]: row for row in self._rows(_centred_sums(self._buyers(exposures, asked), centres))}
-        return {key: _arm(units[key], found.get(key), centres) for key in asked.variants}, strays
+        exposures = self.attributed(self.own(asked), by)
+        units, strays = units_by_place(self.rows(counted(exposures, asked.variants, by)), asked.variants, by)
+        names = [*columns, *(f"before {name}" for name in before)]
+        centres = centres_of([*columns, *before], self.typical(asked.as_of_ms))
+        active = self.units(asked, exposures, columns, before, by)
+        rows = self.rows(summed(active, names, centres, by))
+        return cells_of(rows, units, centres, by), strays
 
-    def _table(self, name: str) -> Table:
+    def arms(self, asked: Asked, columns: Sequence[str], before: Sequence[str] = ()) -> dict[str, Cell]:
+        """Give the sums of every variant, not broken down."""
+        return merged(self.cells(asked, columns, before)[0], asked.variants, len(columns) + len(before))
+
+    def own(self, asked: Asked) -> Table:
+        """Give the exposures of units that saw one variant only."""
+        key = (asked.experiment, asked.since, asked.as_of_ms)
+        if key not in self._owned:
+            self._owned[key] = self._without_repeated(asked)
+        return self._owned[key]
+
+    def _without_repeated(self, asked: Asked) -> Table:
+        exposures = self.exposures(asked.experiment, asked.since, asked.as_of_ms)
+        if self.repeated(asked.experiment, 0, asked.as_of_ms):
+            repeated = self._repeated(self.exposures(asked.experiment, 0, asked.as_of_ms))
+            exposures = exposures.filter(exposures.unit_id.notin(repeated.unit_id))
+        return exposures
+
+    def attributed(self, exposures: Table, by: Sequence[str]) -> Table:
+        """Give exposures with what they are to be broken down by."""
+        attributes = [name for name in by if name not in ("epoch", "day")]
+        told = {name: json_text(self._backend, exposures.attributes, name) for name in attributes}
+        return kept_exposures(exposures.mutate(**told), attributes)
+
+    def units(
+        self, asked: Asked, exposures: Table, columns: Sequence[str], before: Sequence[str], by: Sequence[str]
+    ) -> Table:
+        """Give one row for each unit that did anything, in its window or before."""
+        kept = exposures.select("unit_id", "variant", "exposed_at_ms", *by)
+        return per_unit(self.facts(asked, [*columns, *before]), kept, asked, columns, before)
+
+    def facts(self, asked: Asked, columns: Sequence[str]) -> Table:
+        """Give orders, and interactions where columns are made of them, as facts."""
+        base = base_columns(columns)
+        orders, lines = self.orders(asked.as_of_ms), self.table("order_lines")
+        facts = order_facts(orders, lines, self.rules, self.currency, asked, base)
+        if not set(base) & set(INTERACTIONS):
+            return facts
+        told = self.table("interactions")
+        named = self._as_units(told, "unit_id") if self.holds("aliases") else told
+        return ibis.union(facts, interaction_facts(named, self.currency, asked, base), distinct=False)
+
+    def table(self, name: str) -> Table:
+        """Give one of the store's tables."""
         table: Table = self._backend.table(name)
         return table
 
-    def _rows(self, expression: Any) -> list[dict[str, Any]]:
+    def rows(self, expression: Any) -> list[dict[str, Any]]:
+        """Run an expression with few rows."""
         return fetch(self._backend, expression)
 
-    def _exposures(self, key: str, since: int, as_of_ms: int) -> Table:
-        table = self._table("exposures")
+    def exposures(self, key: str, since: int, as_of_ms: int) -> Table:
+        """Give an experiment's exposures, without those of bots."""
+        table = self.table("exposures")
         found = table.filter(table.experiment == key, table.exposed_at_ms <= as_of_ms, table.bot == 0)
-        seen = found.select("unit_id", "variant", "epoch", "exposed_at_ms")
-        if self._holds("aliases"):  # devices of one customer are one unit, and its earliest exposure counts
+        seen = found.select("unit_id", "variant", "epoch", "exposed_at_ms", "attributes")
+        if self.holds("aliases"):  # devices of one customer are one unit, and its earliest exposure counts
             one = self._as_units(seen, "unit_id")
             seen = one.group_by("unit_id", "variant").aggregate(
-                epoch=one.epoch.min(), exposed_at_ms=one.exposed_at_ms.min()
+                epoch=one.epoch.min(), exposed_at_ms=one.exposed_at_ms.min(), attributes=one.attributes.min()
             )
         return seen.filter(seen.epoch >= since) if since > 1 else seen
 
-    def _holds(self, name: str) -> bool:
+    def holds(self, name: str) -> bool:
         """Tell whether a table has rows; most stores link nobody, and need no joins for it."""
         if name not in self._linked:
-            self._linked[name] = bool(self._rows(self._table(name).limit(1)))
+            self._linked[name] = bool(self.rows(self.table(name).limit(1)))
         return self._linked[name]
 
     def _as_units(self, table: Table, column: str) -> Table:
         """Put the unit that a visitor is an alias of into a column that names visitors."""
-        aliases = self._table("aliases").select(alias_of_=_.visitor_id, alias_unit_=_.unit_id)
+        aliases = self.table("aliases").select(alias_of_=_.visitor_id, alias_unit_=_.unit_id)
         joined = table.left_join(aliases, table[column] == aliases.alias_of_)
         return joined.mutate(**{column: joined.alias_unit_.coalesce(joined[column])}).drop("alias_of_", "alias_unit_")
 
@@ -211,10 +242,10 @@ class Source:
 
     def _placed(self, as_of_ms: int) -> Table:
         """Give the orders placed by a time, each with the unit that its visitor or customer is, as far as that is known."""
-        table = self._table("orders")
+        table = self.table("orders")
         placed = table.filter(table.ordered_at_ms <= as_of_ms)
-        if self._holds("identities"):  # an express checkout loses the visitor, not the customer
-            known = self._table("identities").select(
+        if self.holds("identities"):  # an express checkout loses the visitor, not the customer
+            known = self.table("identities").select(
                 known_=_.customer_id, known_unit_=_.unit_id, known_company_=_.company_id
             )
             joined = placed.left_join(known, placed.customer_id == known.known_)
@@ -223,90 +254,35 @@ class Source:
                 joined.company_id.coalesce(joined.known_company_),
             )
             placed = joined.mutate(unit_id=unit, company_id=company).drop("known_", "known_unit_", "known_company_")
-        return self._as_units(placed, "unit_id") if self._holds("aliases") else placed
+        return self._as_units(placed, "unit_id") if self.holds("aliases") else placed
 
-    def _orders(self, as_of_ms: int) -> Table:
+    def unit_of(self, orders: Table, unit: str) -> Any:
+        """Give the column of orders that names the unit."""
+        return orders[UNIT_COLUMN[unit]]
+
+    def orders(self, as_of_ms: int) -> Table:
+        """Give the orders that count."""
         placed = self._placed(as_of_ms)
         counted = placed.filter(placed.excluded.isnull(), placed.verified == 1)
-        refused = self._rules.exclude_sources
+        refused = self.rules.exclude_sources
         return counted.filter(counted.source.notin(refused)) if refused else counted
 
-    def _money(self, orders: Table) -> tuple[Any, Any]:
-        """Give an order's revenue by the shop's rules, and its margin: net product revenue less cost; in major units."""
-        scale = 10.0 ** -exponent(self._currency)
+    def typical(self, as_of_ms: int) -> dict[str, float | None]:
+        """Give the mean of an order's amounts, where it can be had."""
+        if as_of_ms in self._means:
+            return self._means[as_of_ms]
+        orders = self.orders(as_of_ms)
+        scale = 10.0 ** -exponent(self.currency)
         product = orders.gross_minor - orders.discount_minor
-        revenue = product
-        if self._rules.takes_refunds_off:
-            revenue -= orders.refunded_minor
-        if self._rules.tax:
-            revenue += orders.tax_minor
-        if self._rules.shipping:
-            revenue += orders.shipping_minor
-        margin = product - orders.refunded_minor - orders.cost_minor
-        return revenue.cast("float64") * scale, margin.cast("float64") * scale
-
-    def _units(self, exposures: Table, variants: Sequence[str]) -> tuple[dict[str, int], int]:
-        # Sums of comparisons, not GROUP BY: grouping on text sorts every exposure.
-        counts = {f"v{index}": (exposures.variant == key).sum() for index, key in enumerate(variants)}
-        row = self._rows(exposures.aggregate(total=exposures.count(), **counts))[0]
-        units = {key: int(row[f"v{index}"] or 0) for index, key in enumerate(variants)}
-        return units, int(row["total"]) - sum(units.values())
-
-    def _buyers(self, exposures: Table, asked: "Asked") -> Table:
-        unit = _ORDER_COLUMN[asked.unit]
-        orders = self._orders(asked.as_of_ms)
-        net, margin = self._money(orders)
-        priced = orders.filter(orders[unit].notnull()).select(
-            buyer_id=orders[unit], ordered_at_ms=orders.ordered_at_ms, net=net, margin=margin
-        )
-        window_ms = asked.window_days * DAY_MS
-        joined = priced.join(
-            exposures.select("unit_id", "variant", "exposed_at_ms"), priced.buyer_id == exposures.unit_id
-        )
-        inside = joined.filter(
-            # Orders often come in whole seconds: one of the exposure's own second is not one before it.
-            joined.ordered_at_ms >= joined.exposed_at_ms - joined.exposed_at_ms % 1000,
-            joined.ordered_at_ms < joined.exposed_at_ms + window_ms,
-        )
-        return inside.group_by("variant", "unit_id").aggregate(
-            orders=inside.count(), net=inside.net.sum(), margin=inside.margin.sum(), costed=inside.margin.count()
-        )
-
-    def _centres(self, as_of_ms: int) -> dict[str, float]:
-        """Give a typical value of each column to subtract before squaring: raw squares of like amounts cancel."""
-        orders = self._orders(as_of_ms)
-        net, margin = self._money(orders)
-        row = self._rows(orders.aggregate(net=net.mean(), margin=margin.mean()))[0]
-        return {"buyer": 1.0, "orders": 1.0, "net": centre(row["net"]), "margin": centre(row["margin"])}
-
-
-def _centred_sums(buyers: Table, centres: Mapping[str, float]) -> Table:
-    columns = {
-        "buyer": buyers.orders * 0.0,  # 1 for every buyer, less its centre of 1
-        "orders": buyers.orders.cast("float64") - centres["orders"],
-        "net": buyers.net - centres["net"],
-        "margin": buyers.margin.fill_null(0.0) - centres["margin"],
-    }
-    sums: dict[str, Any] = {"n": buyers.count(), "all_orders": buyers.orders.sum(), "costed": buyers.costed.sum()}
-    for i, first in enumerate(COLUMNS):
-        sums[f"s_{first}"] = columns[first].sum()
-        for second in COLUMNS[i:]:
-            sums[_product(first, second)] = (columns[first] * columns[second]).sum()
-    return buyers.group_by("variant").aggregate(**sums)
-
-
-def _arm(units: int, row: Mapping[str, Any] | None, centres: Mapping[str, float]) -> Arm:
-    if row is None:
-        return Arm(units, 0, Moments.zeros(units, len(COLUMNS)), 0, 0)
-    n = int(row["n"])
-    sums = np.array([row[f"s_{name}"] for name in COLUMNS], float)
-    products = np.array([[row[_product(first, second)] for second in COLUMNS] for first in COLUMNS], float)
-    bought = Moments.from_centred_sums(n, sums, products, [centres[name] for name in COLUMNS])
-    return Arm(units, n, bought + Moments.zeros(units - n, len(COLUMNS)), int(row["costed"]), int(row["all_orders"]))
-
-
-def _product(first: str, second: str) -> str:
-    return f"p_{'_'.join(sorted((first, second), key=COLUMNS.index))}"
+        means = {
+            "net": net_minor(orders, self.rules),
+            "gross": orders.gross_minor,
+            "cost": orders.cost_minor,
+            "margin": product - orders.refunded_minor - orders.cost_minor,
+        }
+        row = self.rows(orders.aggregate(**{name: (one.cast("float64") * scale).mean() for name, one in means.items()}))
+        self._means[as_of_ms] = row[0]
+        return self._means[as_of_ms]
 
 
 @contextmanager
@@ -323,7 +299,8 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     """
     backend, shown = connect(url)
     try:
-        missing = {"exposures", "orders", "epochs", "aliases", "identities"} - set(backend.list_tables())
+        wanted = {"exposures", "interactions", "orders", "order_lines", "epochs", "aliases", "identities"}
+        missing = wanted - set(backend.list_tables())
         if missing:
             raise StoreError(
                 f"--store: found no tables {', '.join(sorted(missing))} in {shown}; wanted a crosslift store"

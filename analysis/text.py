@@ -1,8 +1,10 @@
 """The report in a terminal of 100 columns; useful without colour, and never red against green."""
 
+import math
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -10,10 +12,14 @@ from rich.text import Text
 
 from analysis.lifts import Interval, Lift
 from analysis.plan import WEEKS, Baseline, Need
-from analysis.reports import MetricResult, Report
+from analysis.results import MetricResult, Report
 from analysis.trust import Check
+from analysis.verdict import Verdict
 from experiments.declaration import Experiment
 from experiments.money import exponent, format_money
+
+if TYPE_CHECKING:
+    from analysis.aa_check import ErrorRate
 
 WIDTH = 100
 
@@ -35,8 +41,7 @@ def print_report(report: Report, console: Console) -> None:
             console, "No exposures of this experiment in the store yet: there is nothing to report.", indent=""
         )
         return
-    for check in report.checks:
-        _print_check(check, console)
+    _print_checks(report.checks, console)
     if report.orders is not None:
         _print_wrapped(console, _orders(report.orders), indent="  ")
     order = [
@@ -44,15 +49,10 @@ def print_report(report: Report, console: Console) -> None:
         *(name for name in report.metrics if name != report.primary),
     ]
     for name in order:
+        _print_metric(name, report, console)
+    if report.details:
         console.print()
-        console.print(_title(name, report))
-        metric = report.metrics[name]
-        if metric.reason:
-            console.print(f"  cannot be had: {metric.reason}")
-            continue
-        console.print(_metric_table(metric, report))
-        for note in _notes(metric, with_anytime=report.verdict is not None):
-            _print_wrapped(console, note, indent="  ", style="dim")
+        _print_details(report, console)
     if report.verdict:
         _print_verdict(report, console)
     console.print()
@@ -123,6 +123,29 @@ def _print_head(report: Report, console: Console) -> None:
         console.print("SIMULATED: these visitors and orders are made up.", style="bold yellow")
 
 
+def _print_checks(checks: Sequence[Check], console: Console) -> None:
+    for check in checks:
+        if check.passed is False or check.name in ("sample_ratio", "multiple_exposure"):
+            _print_check(check, console)
+    for passed, words in ((True, "passed too: {}"), (None, "not yet to be told: {}")):
+        names = [one.name for one in checks[2:] if one.passed is passed]
+        if names:
+            mark, style = _MARKS[passed]
+            console.print(Text("  ").append(mark, style=style).append(" " + words.format(", ".join(names))))
+
+
+def _print_metric(name: str, report: Report, console: Console) -> None:
+    console.print()
+    console.print(_title(name, report))
+    metric = report.metrics[name]
+    if metric.reason:
+        _print_wrapped(console, f"cannot be had: {metric.reason}", indent="  ")
+        return
+    console.print(_metric_table(metric, report))
+    for note in _notes(metric, with_anytime=report.verdict is not None):
+        _print_wrapped(console, note, indent="  ", style="dim")
+
+
 def _print_check(check: Check, console: Console) -> None:
     mark, style = _MARKS[check.passed]
     p_value = "" if check.p_value is None else f" (p {_p(check.p_value)})"
@@ -139,6 +162,91 @@ def _print_verdict(report: Report, console: Console) -> None:
     console.print(Text("Verdict: ").append(word + (f" {verdict.variant}" if verdict.variant else ""), style=style))
     for reason in verdict.reasons:
         _print_wrapped(console, reason, indent="  ")
+    for sentence in _outlook(verdict, report):
+        _print_wrapped(console, sentence, indent="  ")
+
+
+def _outlook(verdict: Verdict, report: Report) -> Iterator[str]:
+    """Say what the leading variant would bring in a month, and how long there is to wait."""
+    money = verdict.monthly_value
+    currency = report.currency or "USD"
+
+    def told(amount: float) -> str:
+        shown = format_money(abs(round(amount)) * 10 ** exponent(currency), currency).removesuffix(".00")
+        return ("+" if amount >= 0 else "−") + shown
+
+    if money.get("low") is not None:
+        metric = str(money["metric"]).removesuffix("_per_visitor")
+        span = f"{told(money['low'])} to {told(money['high'])} on any day"
+        scope = f"if all {money['units']:,} units of 30 days met {money['variant']}"
+        yield f"{metric.capitalize()} over the control's, {scope}: {told(money['estimate'])} ({span})."
+    if verdict.days_left:
+        yield f"At the pace so far the planned size is {verdict.days_left:,} days away."
+    elif verdict.decision == "keep_running" and verdict.days_left == 0:
+        yield "The planned size has been reached: more days will change little."
+
+
+def _print_details(report: Report, console: Console) -> None:
+    """Print what explains the result, as far as it fits a screen; JSON has it all."""
+    decomposition = report.details.get("decomposition") or {}
+    for key, parts in decomposition.items():
+        told = {name: part["log_lift"] for name, part in parts.items()}
+        if None not in told.values():
+            changes = {name: _share(math.expm1(lift)) for name, lift in told.items()}
+            sentence = (
+                f"{key}: {changes['revenue_per_visitor']} revenue = {changes['conversion']} buyers × "
+                f"{changes['orders_per_buyer']} orders each × {changes['average_order_value']} order value"
+            )
+            _print_wrapped(console, sentence, indent="  ")
+    for name, segment in (report.details.get("segments") or {}).items():
+        for key, one in segment["interaction"].items():
+            p_value = one.get("corrected_p_value")
+            if p_value is not None and p_value < 1 - report.confidence:
+                values = {
+                    value: found["lifts"][key]["relative"]["estimate"] for value, found in segment["values"].items()
+                }
+                told_by = ", ".join(f"{value} {_share(share)}" for value, share in values.items())
+                sentence = f"{key}: the effect differs by {name} (p {_p(p_value)}, corrected): {told_by}."
+                _print_wrapped(console, sentence, indent="  ")
+    for other, one in (report.details.get("interactions") or {}).items():
+        told_of = "cannot be told: " + one["reason"] if one["p_value"] is None else f"p {_p(one['p_value'])}"
+        _print_wrapped(
+            console, f"Does {other} change the effect? {told_of}; {one['units']:,} units met both.", indent="  "
+        )
+    bayesian = report.details.get("bayesian")
+    if bayesian:
+        chances = {key: one["probability_best"] for key, one in bayesian["variants"].items()}
+        if None not in chances.values():
+            told_chances = ", ".join(f"{key} {chance:.0%}" for key, chance in chances.items())
+            sentence = (
+                f"A second voice, with flat priors: the chance to have the best {bayesian['metric']}: {told_chances}."
+            )
+            _print_wrapped(console, sentence, indent="  ")
+
+
+def print_error_rates(rates: Sequence["ErrorRate"], tests: int) -> None:
+    """Print an A/A check."""
+    console = Console(width=WIDTH, highlight=False, markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("  metric", no_wrap=True)
+    for header in ("tests", "alarms at 5%", "chance allows", ""):
+        table.add_column(header, justify="right", no_wrap=True)
+    for one in rates:
+        mark, style = _MARKS[one.sound]
+        if one.rate is None or one.expected is None:
+            table.add_row(f"  {one.metric}", "–", "–", "–", Text(one.reason or "", style="dim"))
+            continue
+        low, high = one.expected
+        table.add_row(
+            f"  {one.metric}", f"{one.tests:,}", f"{one.rate:.1%}", f"{low:.1%} to {high:.1%}", Text(mark, style=style)
+        )
+    console.print(table)
+    console.print()
+    sentence = (
+        f"Of {tests:,} tests in which nothing differed, a metric that may be trusted alarms in 5%. Outside of what chance "
+        "allows, its p and intervals must not be believed on this shop's data."
+    )
+    _print_wrapped(console, sentence, indent="", style="dim")
 
 
 def _orders(orders: Mapping[str, int]) -> str:
@@ -241,12 +349,28 @@ def _formatter(metric: MetricResult, report: Report) -> Callable[[float], str]:
 
 
 def _notes(metric: MetricResult, *, with_anytime: bool) -> list[str]:
-    """Say once why cells are empty."""
+    """Say what the units' history and caps change, and once why cells are empty."""
+    notes = []
+    for key, lift in metric.lifts.items():
+        other = lift.adjusted
+        if other is not None and (other.variance_saved or 0) > 0.01:
+            told = f"{_share(other.lift.relative.estimate)} ({_range(other.lift.simultaneous.relative)})"
+            notes.append(f"{key}: {told} adjusted for {other.covariate}; {other.variance_saved:.0%} less variance.")
+        if lift.capped is not None and _certain(lift) != _certain(lift.capped.lift):
+            told = f"{_share(lift.capped.lift.relative.estimate)} ({_range(lift.capped.lift.simultaneous.relative)})"
+            notes.append(
+                f"{key}: {told} with the largest values capped at {lift.capped.high:,.2f}: a few of them matter."
+            )
     reasons: dict[str, list[str]] = {}
     for key, lift in metric.lifts.items():
         for part, label in ((lift.simultaneous, "interval"), (lift.anytime, "on any day"))[: 1 + with_anytime]:
             reason = part.relative.reason or part.reason
             if reason:
                 reasons.setdefault(f"{label}: {reason}", []).append(key)
-    everywhere = len(metric.lifts)
-    return [f"{why}." if len(keys) == everywhere else f"{', '.join(keys)}: {why}." for why, keys in reasons.items()]
+    for why, keys in reasons.items():
+        notes.append(f"{why}." if len(keys) == len(metric.lifts) else f"{', '.join(keys)}: {why}.")
+    return notes
+
+
+def _certain(lift: Lift) -> bool:
+    return lift.simultaneous.p_value is not None and lift.simultaneous.p_value < 0.05

@@ -60,7 +60,7 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, shop: str, configs: str,
     store = open_store(store_url)
     try:
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with _progress(*columns) as progress:
+        with progress_bar(*columns) as progress:
             task = progress.add_task(f"importing {kind}", total=2 * count_lines(file))  # checked first, then written
             imported = import_csv(
                 file,
@@ -168,7 +168,7 @@ def export(folder: Path, store_url: str) -> None:
 
     with (
         existing_store(store_url) as store,
-        _progress(TextColumn("exporting"), BarColumn(), MofNCompleteColumn()) as progress,
+        progress_bar(TextColumn("exporting"), BarColumn(), MofNCompleteColumn()) as progress,
     ):
         task = progress.add_task("exporting", total=None)
         done = export_lake(store, folder, lambda files, total: progress.update(task, completed=files, total=total))
@@ -262,7 +262,8 @@ def existing_store(store_url: str) -> "closing[Store]":
     return closing(open_store(store_url))
 
 
-def _progress(*columns: "ProgressColumn") -> "Progress":
+def progress_bar(*columns: "ProgressColumn") -> "Progress":
+    """Give a progress bar that shows on a terminal only, and leaves nothing behind."""
     from rich.console import Console
     from rich.progress import Progress
 

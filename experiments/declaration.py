@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from experiments.metrics import METRICS
+from experiments.metrics import COLUMNS, METRICS, is_metric
 from experiments.quantities import (
     Amount,
     Currency,
@@ -147,21 +147,60 @@ class Variant(Declared):
             yield (*path, "offer"), "a discount without an amount", "`discount`, such as 10% or 5.00"
 
 
+class CustomMetric(Declared):
+    """
+    A merchant's own metric, over units.
+
+    A `mean` is the sum of a column per unit, a `proportion` the share of units in which it is above 0, a `ratio` the sum of one
+    column over the sum of another (`per`). With a `tag`, only lines of products that carry it count.
+    """
+
+    kind: Literal["mean", "proportion", "ratio"]
+    of: Literal[COLUMNS]  # type: ignore[valid-type]
+    per: Literal[COLUMNS] | None = None  # type: ignore[valid-type]
+    tag: Name | None = None
+    better: Literal["higher", "lower"] = "higher"
+
+    def contradictions(self, path: KeyPath) -> Iterator[Contradiction]:
+        """Give what is wrong between the fields of the metric at a path."""
+        if self.kind == "ratio" and self.per is None:
+            yield path, "a ratio of one column", "`per`: the column that it is divided by"
+        if self.kind != "ratio" and self.per is not None:
+            yield (*path, "per"), f"a divisor of a {self.kind}", "none, or `kind: ratio`"
+        if self.tag is not None and self.of not in ("units", "gross", "orders"):
+            yield (*path, "tag"), f"a tag with `{self.of}`", "one with `units`, `gross` or `orders`, which lines tell apart"
+
+
 class Metrics(Declared):
-    """What decides, what explains, and what must not get worse by more than a margin."""
+    """
+    What decides, what explains, and what must not get worse by more than a margin.
+
+    `custom` are a merchant's own metrics by name. `segments` are exposure attributes that the primary metric is broken down by,
+    `returning` among them, which every store knows. `correction` holds the p of the secondary metrics together.
+    """
 
     primary: str = "revenue_per_visitor"
     secondary: list[str] = ["conversion", "average_order_value"]
     guardrails: dict[str, Margin] = {}
+    custom: dict[Name, CustomMetric] = {}
+    segments: Annotated[list[Name], Field(max_length=10)] = ["device", "customer_type", "returning"]
+    correction: Literal["holm", "benjamini_hochberg"] | None = None
 
 
 class Plan(Declared):
-    """What the experiment was planned to see, and how it is read."""
+    """
+    What the experiment was planned to see, and how it is read.
+
+    `cap` is the percentile of buyers at which money is capped for the capped reading beside the plain one; `looks` asks for
+    group-sequential bounds at so many equally spaced readings.
+    """
 
     minimum_effect: Effect = 0.05
     power: Probability = 0.8
     confidence: Probability = 0.95
     window: Days = 7
+    cap: Probability | None = 0.99
+    looks: Annotated[int, Field(ge=2, le=50)] | None = None
 
 
 class Experiment(Declared):
@@ -222,8 +261,14 @@ class Experiment(Declared):
         named += [(("metrics", "secondary", index), name) for index, name in enumerate(self.metrics.secondary)]
         named += [(("metrics", "guardrails", name), name) for name in self.metrics.guardrails]
         for path, name in named:
-            if name not in METRICS:
-                yield path, f"the unknown metric `{name}`", f"one of {', '.join(METRICS)}"
+            if not is_metric(name) and name not in self.metrics.custom:
+                known = [*METRICS, "p90_order_value (or another quantile)", *self.metrics.custom]
+                yield path, f"the unknown metric `{name}`", f"one of {', '.join(known)}"
+        for name, metric in self.metrics.custom.items():
+            path = ("metrics", "custom", name)
+            if is_metric(name):
+                yield path, f"a metric of its own by the name `{name}`, which every shop has", "another name"
+            yield from metric.contradictions(path)
 
 
 class OrderRules(Declared):

@@ -61,7 +61,7 @@ def test_the_verdict_looks_beyond_the_leader(store: Store, write_configs: WriteC
     world.declare()
     fill(world, {"control": 900, "offer": 1300, "dear": 450})
     for number in range(450):
-        world.order(f"dear{number}", 20000, cost_minor=500)
+        world.order(f"dear{number}", 6500, cost_minor=500)
     verdict = world.report().verdict
     assert verdict is not None
     assert (verdict.decision, verdict.variant) == ("ship", "offer")
@@ -95,13 +95,17 @@ def test_equal_orders_have_no_standard_error(world: World) -> None:
 
 
 def test_a_past_day_is_read_with_its_own_epochs(world: World, write_configs: WriteConfigs) -> None:
-    """Before the weights changed, the old ones hold."""
+    """Before the weights changed, the old ones hold; once the offer has changed, nothing earlier is read."""
     fill(world, {"control": 60, "offer": 60}, 100)
     world.configs = write_configs(ab=MARGIN.replace("weight: 1", "weight: 3", 1))
     world.store.open_epoch("ab", declared_dict(load(world.configs).experiments["ab"]), AT + 20 * DAY)
     before, after = world.report(as_of=AT + 10 * DAY), world.report(as_of=AT + 30 * DAY)
     assert (before.epochs, [row.units for row in before.variants]) == ([1], [100, 100])
-    assert (after.epochs, [row.units for row in after.variants], after.earlier_exposures) == ([2], [0, 0], 200)
+    assert (after.epochs, [row.units for row in after.variants], after.earlier_exposures) == ([1, 2], [100, 100], 0)
+    world.configs = write_configs(ab=MARGIN.replace("p1", "p2"))
+    world.store.open_epoch("ab", declared_dict(load(world.configs).experiments["ab"]), AT + 40 * DAY)
+    changed = world.report(as_of=AT + 50 * DAY)
+    assert (changed.epochs, [row.units for row in changed.variants], changed.earlier_exposures) == ([3], [0, 0], 200)
 
 
 def test_small_arms_do_not_switch_the_sample_ratio_off() -> None:

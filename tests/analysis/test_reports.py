@@ -95,7 +95,7 @@ def test_a_foreign_currency_is_refused(world: World) -> None:
 
 
 def test_weights_that_changed_are_never_pooled(world: World, write_configs: WriteConfigs) -> None:
-    """Only the epochs with the newest weights are read; who was moved between arms is in none."""
+    """Arms are compared within the weights they had; who was moved between arms is in none."""
     for number in range(40):
         world.expose(f"old{number}", "control" if number % 2 else "offer")
     world.configs = write_configs(ab=MARGIN.replace("weight: 1", "weight: 3", 1))
@@ -103,14 +103,19 @@ def test_weights_that_changed_are_never_pooled(world: World, write_configs: Writ
     for number in range(40):
         world.expose(f"new{number}", "control" if number % 4 else "offer", epoch=2)
     world.expose("old0", "control", AT + DAY, epoch=2)
+    world.order("old1", 4000)  # control, of 20 units of 39 then
+    world.order("new0", 8000)  # offer, of 10 units of 40 later
     found = world.report()
-    assert found.epochs == [2]
-    assert [(row.units, row.weight) for row in found.variants] == [(30, 3), (10, 1)]
-    assert found.earlier_exposures == 40
+    assert (found.epochs, found.strata, found.earlier_exposures) == ([1, 2], 2, 0)
+    assert [row.units for row in found.variants] == [50, 29]
+    assert [row.weight for row in found.variants] == [39 / 2 + 40 * 3 / 4, 39 / 2 + 40 / 4]
+    control, offer = values(found, "revenue_per_visitor").values()
+    assert control == pytest.approx(39 / 79 * 40 / 20 + 40 / 79 * 0)
+    assert offer == pytest.approx(39 / 79 * 0 + 40 / 79 * 80 / 10)
     grown = MARGIN.replace("weight: 1", "weight: 3", 1)
     world.configs = write_configs(ab=grown.replace("status: running", "status: running\ntraffic: 50%"))
     assert world.declare() == 3
-    assert world.report().epochs == [2, 3]
+    assert (world.report().epochs, world.report().strata) == ([1, 2, 3], 2)
     world.configs = write_configs(ab=grown.replace("[p1]", "[p2]"))
     assert world.declare() == 4
     assert world.report().epochs == [4]

@@ -1,0 +1,211 @@
+"""What else is asked of a store for one report: each function is one query, and gives sums."""
+
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ibis
+import numpy as np
+from ibis.expr.types import Table
+
+from analysis.cells import Cell, cells_of, centres_of, counted, summed, units_by_place
+from analysis.facts import DAY_MS, Asked, kept_exposures, one_if, order_facts, placed
+from analysis.moments import Moments
+from analysis.sources import SAMPLE, Source
+from experiments.money import exponent
+
+MAX_VALUES = 1000  # of an attribute; more are no segments
+
+
+def returning(
+    source: Source, asked: Asked, columns: Sequence[str], units: Mapping[str, int]
+) -> dict[tuple[str, str], Cell]:
+    """Break the arms down into units that had bought before their exposure, and new ones."""
+    active = source.units(asked, kept_exposures(source.own(asked)), columns, ["orders"], [])
+    told = active.mutate(had=(active["before orders"] > 0).ifelse("returning", "new"))
+    centres = centres_of(columns, source.typical(asked.as_of_ms))
+    rows = source.rows(summed(told, columns, centres, ["had"]))
+    back = {row["variant"]: int(row["n"]) for row in rows if row["had"] == "returning"}
+    sizes = {(key, "returning"): back.get(key, 0) for key in asked.variants}
+    sizes |= {(key, "new"): units[key] - back.get(key, 0) for key in asked.variants}
+    return {(place[0], place[1]): cell for place, cell in cells_of(rows, sizes, centres, ["had"]).items()}
+
+
+def has_attribute(source: Source, asked: Asked, name: str) -> bool:
+    """Tell whether any of the first exposures carries an attribute."""
+    sample = source.exposures(asked.experiment, asked.since, asked.as_of_ms).limit(SAMPLE)
+    told = source.attributed(sample, [name])
+    return bool(source.rows(told.filter(told[name].notnull()).select("unit_id").limit(1)))
+
+
+def capped(
+    source: Source, asked: Asked, columns: Sequence[str], money: Sequence[str], share: float, sizes: Mapping[str, int]
+) -> tuple[dict[str, Moments], dict[str, tuple[float, float]]]:
+    """
+    Cap columns at a percentile of the buyers of all arms together, at both ends.
+
+    Args:
+        source, asked: The store, and what of it.
+        columns: What the moments are over.
+        money: Those of them that are capped.
+        share: The percentile, in (0.5, 1).
+        sizes: Units by variant.
+
+    Returns:
+        The arms' moments, and each column's two caps; none where too few bought to have such a percentile.
+    """
+    units = source.units(asked, kept_exposures(source.own(asked)), list(dict.fromkeys(["buyer", *columns])), [], [])
+    ends = _ends(source, units.filter(units.buyer > 0), money, share)
+    if not ends:
+        return {}, {}
+    clipped = {
+        name: (units.buyer > 0).ifelse(ibis.greatest(ibis.least(units[name], high), low), 0.0)
+        for name, (low, high) in ends.items()
+    }
+    centres = centres_of(columns, source.typical(asked.as_of_ms))
+    rows = source.rows(summed(units.mutate(**clipped), columns, centres, []))
+    cells = cells_of(rows, {(key,): n for key, n in sizes.items()}, centres, [])
+    return {place[0]: cell.moments for place, cell in cells.items()}, ends
+
+
+def _ends(source: Source, bought: Table, money: Sequence[str], share: float) -> dict[str, tuple[float, float]]:
+    """Give the values that as many buyers lie below, and above, as the percentile says."""
+    ranks = {f"rank{i}": ibis.row_number().over(ibis.window(order_by=bought[name])) for i, name in enumerate(money)}
+    told = bought.select(*money, **ranks, all=bought.count().over(ibis.window()))
+    beyond = (told["all"] * (1 - share)).floor()
+    at_ends = [(told[rank] == beyond) | (told[rank] == told["all"] - 1 - beyond) for rank in ranks]
+    rows = source.rows(told.filter(functools.reduce(operator.or_, at_ends)))
+    if not rows or int(rows[0]["all"] * (1 - share)) < 1:
+        return {}
+    found = {}
+    for i, name in enumerate(money):
+        n, outside = int(rows[0]["all"]), int(rows[0]["all"] * (1 - share))
+        at = {int(row[f"rank{i}"]): float(row[name]) for row in rows}
+        found[name] = (at[outside], at[n - 1 - outside])
+    return found
+
+
+def order_values(source: Source, asked: Asked) -> dict[str, dict[int, int]]:
+    """Give how many counted orders had each value, by variant; values in minor units."""
+    inside = orders_inside(source, asked)
+    rows = source.rows(inside.group_by("variant", "minor").aggregate(orders=inside.count()))
+    found: dict[str, dict[int, int]] = {key: {} for key in asked.variants}
+    for row in sorted(rows, key=lambda row: row["minor"]):
+        if row["variant"] in found:
+            found[row["variant"]][round(row["minor"])] = int(row["orders"])
+    return found
+
+
+def below(source: Source, asked: Asked, thresholds: Mapping[str, float]) -> dict[str, Moments]:
+    """Give per unit with orders how many were worth at most its arm's threshold, and how many there were, as a ratio."""
+    inside = orders_inside(source, asked)
+    limit = ibis.cases(*((inside.variant == key, value) for key, value in thresholds.items()), else_=0.0)
+    units = inside.group_by("variant", "unit_id").aggregate(
+        low=one_if(inside.minor <= limit).sum(), orders=inside.count().cast("float64")
+    )
+    low, orders = units.low, units.orders
+    rows = source.rows(
+        units.group_by("variant").aggregate(
+            n=units.count(),
+            low=low.sum(),
+            orders=orders.sum(),
+            low_low=(low * low).sum(),
+            orders_orders=(orders * orders).sum(),
+            low_orders=(low * orders).sum(),
+        )
+    )
+    return {
+        row["variant"]: Moments.from_sums(
+            int(row["n"]), row["low"], row["low_low"], row["orders"], row["orders_orders"], row["low_orders"]
+        )
+        for row in rows
+        if row["variant"] in thresholds
+    }
+
+
+def orders_inside(source: Source, asked: Asked) -> Table:
+    """Give the counted orders in their units' windows: variant, unit_id and value in minor units."""
+    orders = source.orders(asked.as_of_ms)
+    facts = order_facts(orders, source.table("order_lines"), source.rules, source.currency, asked, ["orders", "net"])
+    joined = placed(facts, source.own(asked).select("unit_id", "variant", "exposed_at_ms"), asked)
+    kept = joined.filter(joined.inside > 0)
+    return kept.select("variant", "unit_id", minor=(kept.net * 10.0 ** exponent(source.currency)).round().cast("int64"))
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Sums of a column on one day after the exposure, for the units exposed on one day."""
+
+    variant: str
+    day: int
+    offset: int
+    n: int
+    total: float
+    squares: float
+
+
+def by_days_since(source: Source, asked: Asked, column: str) -> list[Since]:
+    """Break a column down by the day of the exposure, and by the days since."""
+    exposures = source.attributed(source.own(asked), [])
+    joined = placed(
+        source.facts(asked, [column]), exposures.select("unit_id", "variant", "exposed_at_ms", "day"), asked
+    )
+    inside = joined.filter(joined.inside > 0)
+    told = inside.mutate(offset=((inside.since_ms - inside.since_ms % DAY_MS) / DAY_MS).cast("int64"))
+    units = told.group_by("variant", "day", "offset", "unit_id").aggregate(x=told[column].sum())
+    rows = source.rows(
+        units.group_by("variant", "day", "offset").aggregate(
+            n=units.count(), s=units.x.sum(), q=(units.x * units.x).sum()
+        )
+    )
+    return [
+        Since(row["variant"], int(row["day"]), int(row["offset"]), int(row["n"]), float(row["s"]), float(row["q"]))
+        for row in rows
+    ]
+
+
+def bots(source: Source, asked: Asked) -> dict[str, int]:
+    """Count the exposures that are marked as bots."""
+    table = source.table("exposures")
+    marked = table.filter(table.experiment == asked.experiment, table.exposed_at_ms <= asked.as_of_ms, table.bot != 0)
+    rows = source.rows(marked.group_by("variant").aggregate(n=marked.count()))
+    return {row["variant"]: int(row["n"]) for row in rows}
+
+
+def sold_without_unit(source: Source, asked: Asked) -> dict[str, tuple[int, int]]:
+    """Count the orders that our offers sold, by variant: those whose unit is not known, and all."""
+    lines = source.table("order_lines")
+    ours = lines.filter(lines.offer_experiment == asked.experiment, lines.offer_variant.notnull())
+    named = ours.select("shop", "order_id", "offer_variant").distinct()
+    orders = source.orders(asked.as_of_ms)
+    joined = named.join(orders, [named.shop == orders.shop, named.order_id == orders.order_id])
+    rows = source.rows(
+        joined.group_by("offer_variant").aggregate(
+            lost=source.unit_of(joined, asked.unit).isnull().ifelse(1, 0).sum(), n=joined.count()
+        )
+    )
+    return {row["offer_variant"]: (int(row["lost"]), int(row["n"])) for row in rows}
+
+
+def together(source: Source, asked: Asked, other: Asked, column: str) -> dict[tuple[str, str], Cell]:
+    """Break the units of two experiments down by both of their variants."""
+    mine = source.own(asked).select("unit_id", "variant", "exposed_at_ms")
+    theirs = source.own(other).select(other_unit="unit_id", other_variant="variant", other_at="exposed_at_ms")
+    both = mine.join(theirs, mine.unit_id == theirs.other_unit)
+    # Before the later of the two exposures a unit had met one experiment only.
+    later = ibis.greatest(both.exposed_at_ms, both.other_at)
+    both = both.select("unit_id", "variant", "other_variant", exposed_at_ms=later)
+    by = ["other_variant"]
+    counts, _strays = units_by_place(source.rows(counted(both, asked.variants, by)), asked.variants, by)
+    centres = centres_of([column], source.typical(asked.as_of_ms))
+    active = source.units(asked, both, [column], [], by)
+    cells = cells_of(source.rows(summed(active, [column], centres, by)), counts, centres, by)
+    return {(place[0], place[1]): cell for place, cell in cells.items() if place[1] in other.variants}
+
+
+def daily(parts: Sequence[Since], units: int) -> Moments:
+    """Give the moments over `units` units of what some of them had on one day; all others had nothing."""
+    sums = np.array([sum(part.total for part in parts)])
+    squares = np.array([[sum(part.squares for part in parts)]])
+    return Moments.from_centred_sums(units, sums, squares, [0.0])

@@ -1,0 +1,85 @@
+"""Every trust check of a report, from what was read of the experiment."""
+
+import time
+from collections.abc import Mapping
+
+from analysis import breakdowns, trust
+from analysis.cells import Cell
+from analysis.curves import SinceExposure
+from analysis.explained import Segment
+from analysis.lifts import compare
+from analysis.results import MetricResult
+from analysis.sources import Source
+from analysis.study import Study
+
+
+def check(
+    source: Source,
+    study: Study,
+    arms: Mapping[str, Cell],
+    metrics: Mapping[str, MetricResult],
+    fates: Mapping[str, int],
+    strays: int,
+    split: Mapping[str, Segment],
+    since: SinceExposure,
+) -> list[trust.Check]:
+    """Give all checks, in the order in which they are shown."""
+    asked, declared = study.asked, study.experiment.metrics
+    units = {key: cell.moments.n for key, cell in arms.items()}
+    total = sum(units.values())
+    repeated = source.repeated(asked.experiment, asked.since, asked.as_of_ms)
+    parts, days = _parts(study)
+    parts |= {
+        f"{name} {value}": (found, study.weights)
+        for name, one in split.items()
+        if name != "returning" and len(study.strata) == 1
+        for value, found in one.units.items()
+    }
+    decisive = {declared.primary, *declared.guardrails}
+    with_margin = {name for name, metric in study.metrics.items() if {"margin", "cost"} & set(metric.columns)}
+    return [
+        trust.sample_ratio(units, study.weights, strays, parts, days),
+        trust.multiple_exposure(repeated, total),
+        trust.unmatched_orders(
+            fates.get("without_unit", 0), fates.get("known", 0), breakdowns.sold_without_unit(source, asked)
+        ),
+        _pre_period(study, arms),
+        trust.bots(breakdowns.bots(source, asked), study.weights, total),
+        trust.cost_coverage(
+            sum(arm.costed for arm in arms.values()),
+            sum(arm.orders for arm in arms.values()),
+            decides=bool(decisive & with_margin),
+            asked=bool(with_margin),
+        ),
+        trust.too_good(declared.primary, metrics[declared.primary].lifts),
+        trust.novelty(since.logs),
+    ]
+
+
+Parts = dict[str, tuple[trust.Counts, trust.Weights]]
+
+
+def _parts(study: Study) -> tuple[Parts, list[tuple[trust.Counts, trust.Weights]]]:
+    """Give the units of every epoch and day, with the weights that were declared then."""
+    by_epoch: dict[int, dict[str, int]] = {}
+    by_day: dict[tuple[int, int], dict[str, int]] = {}
+    for (key, epoch, day), cell in study.cells.items():
+        for found in (by_epoch.setdefault(epoch, {}), by_day.setdefault((int(day), epoch), {})):
+            found[key] = found.get(key, 0) + cell.moments.n
+    declared = {one.number: one.weights for one in study.epochs}
+    parts: Parts = {
+        f"epoch {number}": (units, declared.get(number, study.weights))
+        for number, units in by_epoch.items()
+        if len(by_epoch) > 1
+    }
+    days = [(day, units, declared.get(epoch, study.weights)) for (day, epoch), units in sorted(by_day.items())]
+    for day, units, weights in days:
+        name = time.strftime("%Y-%m-%d", time.gmtime(day / 1000))
+        parts[name if name not in parts else f"{name} (other weights)"] = (units, weights)
+    return parts, [(units, weights) for _day, units, weights in days]
+
+
+def _pre_period(study: Study, arms: Mapping[str, Cell]) -> trust.Check:
+    had = {key: study.pick(cell.moments, (), ("buyer",)).pick([0]) for key, cell in arms.items()}
+    lifts = compare("proportion", had[study.control], {key: had[key] for key in study.active})
+    return trust.pre_period(lifts, round(sum(arm.numerator for arm in had.values())))

@@ -1,0 +1,116 @@
+"""What explains a result: order values, the funnel, segments, other experiments."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analysis import breakdowns
+from analysis.comparison import Undefined
+from analysis.facts import Asked
+from analysis.metrics import Kind
+from analysis.moments import Moments
+from analysis.order_values import describe
+from analysis.quantiles import clustered, quantile, scaled
+from analysis.segments import break_down, correct_interactions, interact, split
+from analysis.sources import Source
+from analysis.study import Study
+from experiments.money import exponent
+
+FUNNEL = {"seen": "viewer", "clicked": "any clicks", "added": "adder", "declined": "any declines", "bought": "buyer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One attribute's breakdown as the report shows it, and its units by value and variant."""
+
+    shown: dict[str, Any]
+    units: dict[str, dict[str, int]]
+
+
+def quantile_arms(source: Source, asked: Asked, share: float) -> tuple[dict[str, Moments], str | None]:
+    """Give a quantile of the order values of every arm, in major units; and why it has no error, where it has none."""
+    values = breakdowns.order_values(source, asked)
+    unit = 10.0 ** exponent(source.currency)
+    reason = None
+    try:
+        at = {key: quantile(found, share) for key, found in values.items()}
+    except Undefined as undefined:
+        return {}, undefined.reason
+    below = breakdowns.below(source, asked, at)
+    arms = {}
+    for key, found in values.items():
+        try:
+            minor = clustered(found, share, below.get(key))
+        except Undefined as undefined:  # the value can be had, its error not
+            reason = f"{key}: {undefined.reason}"
+            minor = Moments.of_estimate(sum(found.values()), at[key], 0.0)
+        arms[key] = scaled(minor, unit)
+    return arms, reason
+
+
+def order_values(source: Source, asked: Asked) -> dict[str, dict[str, Any]]:
+    """Give every variant's order values whole."""
+    return describe(breakdowns.order_values(source, asked), 10 ** exponent(source.currency))
+
+
+def funnel(source: Source, asked: Asked) -> dict[str, dict[str, int]]:
+    """Count the units that were exposed, saw, clicked, added, declined and bought; without interactions only the ends."""
+    steps = FUNNEL if source.holds("interactions") else {"bought": "buyer"}
+    arms = source.arms(asked, list(steps.values()))
+    found = {}
+    for key, cell in arms.items():
+        found[key] = {"exposed": cell.moments.n}
+        found[key] |= {step: round(cell.moments.n * cell.moments.means[i]) for i, step in enumerate(steps)}
+    return found
+
+
+def segments(source: Source, study: Study, kind: Kind) -> dict[str, Segment]:
+    """Break the primary metric down by the declared attributes, as far as exposures carry them."""
+    metric = study.metrics[study.experiment.metrics.primary]
+    found: dict[str, Segment] = {}
+    if metric.quantile is not None or ("margin" in metric.columns and _uncosted(study)):
+        return found
+    for name in study.experiment.metrics.segments:
+        cells = _cells_by(source, study, name, metric.columns)
+        if cells is None:
+            continue
+        by = split(cells, study.asked.variants)
+        units = {value: {key: arm.n for key, arm in arms.items()} for value, arms in by.items()}
+        shown = break_down(by, kind, study.active, study.experiment.plan.confidence)
+        found[name] = Segment({"metric": metric.name, **shown}, units)
+    correct_interactions({name: one.shown for name, one in found.items()})
+    return found
+
+
+def _uncosted(study: Study) -> bool:
+    return any(cell.costed < cell.orders for cell in study.cells.values())
+
+
+def _cells_by(
+    source: Source, study: Study, name: str, columns: tuple[str, ...]
+) -> dict[tuple[str, str | None], Moments] | None:
+    asked = study.asked
+    if name == "returning":
+        units = {key: cell.moments.n for key, cell in study.arms().items()}
+        told = breakdowns.returning(source, asked, columns, units)
+        if not any(cell.moments.n for (_key, value), cell in told.items() if value == "returning"):
+            return None
+        return {place: cell.moments for place, cell in told.items()}
+    if not breakdowns.has_attribute(source, asked, name):
+        return None
+    cells, _strays = source.cells(asked, columns, (), (name,))
+    if len({value for _key, value in cells}) > breakdowns.MAX_VALUES:
+        return None
+    return {(place[0], place[1]): cell.moments for place, cell in cells.items()}
+
+
+def interactions(source: Source, study: Study, others: Mapping[str, Asked]) -> dict[str, Any]:
+    """Ask whether other experiments change this one's effect on revenue per visitor."""
+    found = {}
+    for other, asked in others.items():
+        cells = breakdowns.together(source, study.asked, asked, "net")
+        moments = {place: cell.moments for place, cell in cells.items()}
+        found[other] = {"metric": "revenue_per_visitor"} | interact(
+            moments, [study.control, *study.active], list(asked.variants), study.experiment.plan.confidence
+        )
+    return found
