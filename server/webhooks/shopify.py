@@ -113,7 +113,6 @@ class _Line:
 
     line_id: str
     payload: Payload
-    currency: str
     quantity: int
     gross_minor: int
     discount_minor: int
@@ -128,7 +127,6 @@ class _Line:
         return cls(
             str(line.get("id")),
             line,
-            currency,
             bought,
             bought * _money(line, "price", currency),
             allocated or _money(line, "total_discount", currency),
