@@ -20,6 +20,7 @@ from experiments.quantities import (
     Name,
     Placement,
     Probability,
+    Rate,
     Share,
     Text,
     TimeZone,
@@ -278,7 +279,10 @@ class OrderRules(Declared):
     """
     What of an order is revenue, and which orders count.
 
-    `preset: shopify` is Shopify's own order value: gross less discounts, without tax and shipping, refunds not taken off.
+    `preset: shopify` is Shopify's own order value: gross less discounts, without tax and shipping, refunds not taken off. `count`
+    names reasons for which orders would be left out and here are not, `exclude_tags` tags of orders or customers that do not
+    count. `rates` say what 1 of another currency is worth in the shop's; orders in any other are refused. `trust_browser` lets
+    orders count that only a browser has told of.
     """
 
     preset: Literal["shopify"] | None = None
@@ -286,6 +290,10 @@ class OrderRules(Declared):
     shipping: bool = False
     refunds: bool = True
     exclude_sources: list[Identifier] = []
+    exclude_tags: list[Identifier] = []
+    count: list[Identifier] = []
+    rates: dict[Currency, Rate] = {}
+    trust_browser: bool = False
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Give what a preset already says."""
@@ -316,7 +324,9 @@ class Shop(Declared):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Give what is wrong between fields that are each right by themselves."""
-        return self.orders.contradictions()
+        yield from self.orders.contradictions()
+        if self.currency in self.orders.rates:
+            yield ("orders", "rates"), f"a rate of {self.currency}, the shop's own currency", "rates of others"
 
 
 class Product(Declared):

@@ -26,7 +26,9 @@ from server.live import Declarations
 from server.problems import Problem, Reply, json_reply, reply_to
 from server.requests import MAX_BODY_BYTES, IdentifyBody, read_body
 from server.tokens import Signer
+from server.tracked import tracked
 from server.visitors import cookie_visitor, set_cookie
+from server.webhooks.routes import webhooks
 
 
 def create_app(
@@ -61,6 +63,8 @@ def create_app(
     app.register_error_handler(Exception, _problem)
     _add_shop_routes(app, parts)
     _add_status_routes(app, parts)
+    app.register_blueprint(tracked(opened, declarations, parts.keyring, parts.counts, clock_ms))
+    app.register_blueprint(webhooks(opened, declarations, parts.counts, clock_ms))
     app.extensions["crosslift"] = declarations
     assignments = Assignments(declarations, opened, signer, clock_ms)
     collector = Collector(declarations, opened, signer, clock_ms)

@@ -15,6 +15,7 @@ import click
 
 from events.cli import existing_store, store_option
 from experiments.cli import configs_option, format_option
+from server.webhooks.cli import webhooks
 
 if TYPE_CHECKING:
     from events.store import Store
@@ -258,4 +259,4 @@ def drop(ids: tuple[int, ...], store_url: str) -> None:
     click.echo(f"{len(set(ids)):,} dropped.")
 
 
-commands = [serve, keys, preview, quarantine]
+commands = [serve, keys, preview, quarantine, webhooks]

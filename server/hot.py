@@ -105,6 +105,6 @@ def _content(environ: dict[str, Any]) -> bytes:
     return content
 
 
-def too_long() -> Problem:
+def too_long(most: int = MAX_BODY_BYTES) -> Problem:
     """Give the refusal of a body that is too long."""
-    return Problem(413, f"body: found more than {MAX_BODY_BYTES:,} bytes; wanted fewer")
+    return Problem(413, f"body: found more than {most:,} bytes; wanted fewer")
