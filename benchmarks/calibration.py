@@ -131,10 +131,10 @@ def _comparison(kind: Kind, control: Moments, treatment: Moments) -> Means | Pro
     return Means(control, treatment)
 
 
-def interval_of(count: int, runs: int) -> str:
+def interval_of(count: int, runs: int, digits: int = 1) -> str:
     """Give a share with its standard error, in percent."""
     share = count / runs
-    return f"{share:.1%} ± {math.sqrt(share * (1 - share) / runs):.1%}"
+    return f"{share:.{digits}%} ± {math.sqrt(max(share, 1 / runs) * (1 - share) / runs):.{digits}%}"
 
 
 @dataclass
@@ -345,17 +345,12 @@ def sample_ratio(page: Page, runs: int = 20_000) -> None:
             p_value = ratio_p({"a": sum(days), "b": units - sum(days)}, weights)
             fixed += p_value is not None and p_value < ALPHA
             anytime += anytime_ratio_p(counts) < ALPHA
-        rows.append([what, f"{units:,}", _rare(fixed, done), _rare(anytime, done)])
+        rows.append([what, f"{units:,}", interval_of(fixed, done, 2), interval_of(anytime, done, 2)])
     page.parts.append(
         "## Sample ratio\n\nHow often the check fails, at p below 0.001. The first row should be at most 0.1%; in the others the "
         "more the better. The anytime form is read after each of 20 days.\n\n"
         + table(["units fall", "units", "chi-square at the end", "anytime form, any day"], rows)
     )
-
-
-def _rare(count: int, runs: int) -> str:
-    share = count / runs
-    return f"{share:.2%} ± {math.sqrt(max(share, 1 / runs) * (1 - share) / runs):.2%}"
 
 
 def power(page: Page, runs: int = 2000) -> None:
