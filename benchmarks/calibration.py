@@ -86,9 +86,9 @@ METRICS: Mapping[str, tuple[Kind, Callable[[Shoppers], tuple[Floats, ...]]]] = {
 def moments(metric: str, one: Shoppers) -> Moments:
     """Give an arm's moments of one metric; of a quantile its order statistics, every order of a visitor of one value."""
     kind, columns = METRICS[metric]
-    told = columns(one)
     if kind == "quantile":
         return _median(one)
+    told = columns(one)
     if "adjusted" not in metric:
         return Moments.from_values(*told)
     return Moments.from_values(
@@ -98,9 +98,7 @@ def moments(metric: str, one: Shoppers) -> Moments:
 
 def _median(one: Shoppers) -> Moments:
     bought = one.orders > 0
-    counts = one.orders[bought].astype(int)
-    values = np.repeat(one.net[bought] / one.orders[bought], counts)
-    order = np.sort(values)
+    order = np.sort(np.repeat(one.net[bought] / one.orders[bought], one.orders[bought].astype(int)))
     plain = Ranked(len(order), 0.5, 1.0, lambda rank: float(order[rank - 1]))
     under = (one.net[bought] / one.orders[bought] <= plain.value) * one.orders[bought]
     factor = cluster_factor(Moments.from_values(under, one.orders[bought]), len(order))
