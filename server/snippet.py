@@ -21,8 +21,8 @@ def page_answer(live: Live, assignments: Assignments, body: PageBody, visitor_id
     """
     Give what `POST /v1/assignments` gives, and beside it what a page needs to show it.
 
-    That is the trigger of each experiment, the price of each bundle, the shop's currency and platform, and the server's time,
-    since browsers' clocks are often wrong.
+    That is the trigger and the unit of each experiment, the price of each bundle, the shop's currency and platform, and the
+    server's time, since browsers' clocks are often wrong.
     """
     asked = AssignmentsBody.model_construct(context=body.context, preview=body.preview)
     answer = assignments.answer(asked, visitor_id)
@@ -30,6 +30,7 @@ def page_answer(live: Live, assignments: Assignments, body: PageBody, visitor_id
     for key, one in answer["assignments"].items():
         experiment = live.configs.experiments.get(key)
         one["trigger"] = None if experiment is None else experiment.trigger
+        one["unit"] = None if experiment is None else experiment.unit
         if one["offer"] is not None and one["offer"]["kind"] == "bundle":
             one["bundle"] = price_bundle(one["offer"], products, body.context, shop.currency)
     return answer | {"now_ms": now_ms, "currency": shop.currency, "platform": shop.platform}

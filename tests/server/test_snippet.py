@@ -21,6 +21,8 @@ products:
   - {id: p2, title: Two, price: 2.00, cost: 1}
 """
 
+UNITS = {"members": "customer_id"}
+
 
 def test_the_script_is_small_and_cached(api: Api) -> None:
     """Below 8 kB packed; with an ETag that gives 304, for whoever asks."""
@@ -48,7 +50,9 @@ def test_a_page_gets_what_it_needs(api: Api) -> None:
     first = api.post("/v1/page", {"context": {"device": "mobile"}})
     page = first.get_json()
     native = api.assign(page["visitor_id"], context={"device": "mobile"})
-    assert page["assignments"] == {key: one | {"trigger": "product_page"} for key, one in native.items()}
+    assert page["assignments"] == {
+        key: one | {"trigger": "product_page", "unit": UNITS.get(key, "visitor_id")} for key, one in native.items()
+    }
     assert (page["now_ms"], page["currency"], page["platform"]) == (NOW, "USD", "custom")
     assert f"crosslift_visitor={page['visitor_id']}" in first.headers["Set-Cookie"]
     assert api.post("/v1/page", {"visitor": "x"}).status_code == 400
