@@ -70,7 +70,7 @@
 		log.due ||= setTimeout(beacon);
 	};
 
-	// Bodies of at most 40,000 characters: browsers take 64 KiB in flight.
+	// Browsers take 64 KiB in flight.
 	const packed = (ids) => {
 		const packs = [];
 		for (const id of ids) {
@@ -97,7 +97,7 @@
 		beacon.check = setTimeout(deliver, 5000);
 	};
 
-	// A beacon tells nothing itself; the browser's own timing of it does, where it may.
+	// A beacon tells nothing itself; the timing of it does, where it may.
 	const confirm = (timings) => {
 		for (const { name, responseStatus } of timings.getEntries()) {
 			if (beaconed.has(name) && isFinal(responseStatus)) forget(beaconed.get(name));
@@ -121,7 +121,6 @@
 		log({ type, event_id: unique(), experiment, variant, visitor_id: `${unit}`, placement, occurred_at_ms: now(), ...more });
 	};
 
-	// One bulk call for each page, with a hard deadline.
 	const load = async () => {
 		if (!may()) return;
 		deliver();
@@ -149,7 +148,7 @@
 			answer = { ...found, offset: found.now_ms - Date.now() || 0 };
 			begin();
 		} catch {
-			// Too late, not there, or no answer of ours: the page stays as it is, and nobody is exposed.
+			// The page stays as it is, and nobody is exposed.
 		} finally {
 			clearTimeout(timer);
 		}
@@ -341,7 +340,7 @@
 			const link = h(href ? "a" : "span", { href }, ...name);
 			if (href) link.addEventListener("click", () => record("click", one, { product_id: product.id }));
 			const tick = own && h("input", { type: "checkbox", "aria-label": title(product), checked: "" });
-			const price = product.price && h("span", {}, money(product.price));
+			const price = product.price && h("b", {}, money(product.price));
 			const press = take && button(say("add"), "add", (pressed) => take([product], pressed), say("addItem", { title: title(product) }));
 			return h("li", {}, tick, link, price, press);
 		});
@@ -358,7 +357,7 @@
 		);
 
 	const dialog = (content, one) => {
-		const box = h("dialog", { class: "crosslift-dialog", "aria-labelledby": `crosslift-${one.experiment}` });
+		const box = h("dialog", { class: "crosslift-dialog", tabindex: -1, "aria-labelledby": `crosslift-${one.experiment}` });
 		const close = (type) => {
 			if (type) record(type, one);
 			box.close();
@@ -380,16 +379,17 @@
 			if (event.key !== "Tab") return;
 			const stops = [...box.querySelectorAll("a[href], button:not(:disabled), input")];
 			const [end, start] = event.shiftKey ? [0, -1] : [-1, 0];
-			if (document.activeElement !== stops.at(end)) return;
+			if (![box, stops.at(end)].includes(document.activeElement)) return;
 			event.preventDefault();
 			stops.at(start).focus();
 		});
 		document.body.append(box);
 		box.showModal();
+		box.focus();
 		observe(box, one);
 	};
 
-	// What is added to the cart says which offer it came from, and the order which visitor.
+	// What is added says which offer it came from, and the cart which visitor.
 	const platform = () => settings.platform || answer.platform;
 	const path = () => window.Shopify?.routes?.root || "/";
 	const post = async (url, body) => {
@@ -440,10 +440,9 @@
 		}
 	};
 
-	// What a shop may say.
 	const setPage = (name, context) => {
 		const product = !context.product_id && may() && local.read("product");
-		page = { name, context: { ...product, ...context } }; // the cart's page goes on about the product that was looked at
+		page = { name, context: { ...product, ...context } }; // the cart's page speaks of the last product
 		if (may() && context.product_id) {
 			const { cart, ...kept } = context;
 			local.keep("product", kept);
@@ -479,9 +478,9 @@
 			& h2 { margin: 0 0 .75rem; font-size: 1.125rem; }
 			& ul { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(15rem, 100%), 1fr)); gap: .75rem; margin: 0; padding: 0; list-style: none; }
 			& li { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem .75rem; padding: .75rem; background: var(--crosslift-surface, Canvas); border: 1px solid var(--crosslift-border, GrayText); border-radius: var(--crosslift-radius, .5rem); }
-			& li > :is(a, span:first-of-type) { display: flex; flex: 1 0 100%; align-items: center; gap: .75rem; color: inherit; }
-			& li > span { margin-right: auto; }
-			& img { width: 4rem; height: 4rem; border-radius: inherit; }
+			& li > :is(a, span) { display: flex; flex: 1 1 7rem; align-items: center; gap: .75rem; color: inherit; }
+			& li > b { font-weight: inherit; }
+			& img { width: 3rem; height: 3rem; border-radius: inherit; }
 			& p { margin: .75rem 0; }
 			& button { min-height: 2.75rem; padding: .5rem .875rem; font: inherit; color: inherit; background: none; border: 1px solid transparent; border-radius: var(--crosslift-radius, .5rem); cursor: pointer; text-decoration: underline; }
 			& .crosslift-add { font-weight: 600; text-decoration: none; }
@@ -490,7 +489,7 @@
 			& [role=status] { min-height: 1.3em; margin: .5rem 0 0; }
 		}
 		.crosslift-dialog {
-			width: min(26rem, 100vw - 2rem); padding: 1.5rem; color: var(--crosslift-text, CanvasText); background: var(--crosslift-surface, Canvas); border: 1px solid var(--crosslift-border, GrayText); border-radius: calc(2 * var(--crosslift-radius, .5rem));
+			width: min(26rem, 100vw - 2rem); padding: 1.5rem; outline: 0; color: var(--crosslift-text, CanvasText); background: var(--crosslift-surface, Canvas); border: 1px solid var(--crosslift-border, GrayText); border-radius: calc(2 * var(--crosslift-radius, .5rem));
 			&::backdrop { background: rgb(0 0 0 / .5); }
 			& h2 { padding-right: 2.5rem; }
 			& .crosslift-close { position: absolute; top: .75rem; right: .75rem; width: 2.75rem; padding: 0; font-size: 1.5rem; text-decoration: none; }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, abort, redirect, render_template, request, send_from_directory, session, url_for
+from flask import Flask, Response, abort, g, redirect, render_template, request, send_from_directory, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from experiments.declaration import Product
@@ -28,6 +28,7 @@ POLICY = "; ".join(
 )
 
 
+MAX_SESSIONS = 10_000
 PICTURES = Path(__file__).parent / "static" / "images"
 
 
@@ -58,7 +59,6 @@ def create_shop(
         attributes: More of the script tag's, such as `data-deadline`.
     """
     app = Flask("storefront")
-    app.secret_key = secrets.token_bytes(16)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     upstream = Upstream(server, keys["secret"])
     app.jinja_env.globals["money"] = lambda minor: format_money(minor, configs.shop.currency)
@@ -67,7 +67,7 @@ def create_shop(
     )
 
     def show(template: str, page: str, context: Mapping[str, Any] | None = None, **values: Any) -> str:
-        lines = priced(configs, session.get("cart", []))
+        lines = priced(configs, g.session.get("cart", []))
         told = {"cart": [line.product.id for line in lines], **(context or {})}
         tag = {
             "data-key": keys["publishable"],
@@ -76,11 +76,18 @@ def create_shop(
             **(attributes or {}),
         }
         if "crosslift_preview" in request.args:
-            session["preview"] = request.args["crosslift_preview"][:2000]
+            g.session["preview"] = request.args["crosslift_preview"][:2000]
         return render_template(
-            template, lines=lines, total=_net(lines), tag=tag, previews=previews, shown=session.get("preview"), **values
+            template,
+            lines=lines,
+            total=_net(lines),
+            tag=tag,
+            previews=previews,
+            shown=g.session.get("preview"),
+            **values,
         )
 
+    _add_sessions(app)
     _add_pages(app, configs, show)
     _add_cart(app, configs)
     _add_checkout(app, configs, show, upstream)
@@ -103,6 +110,28 @@ def create_shop(
         return response
 
     return app
+
+
+def _add_sessions(app: Flask) -> None:
+    """Keep carts here rather than in cookies: of two requests at once, one cookie would undo the other's."""
+    sessions: dict[str, dict[str, Any]] = {}
+
+    @app.before_request
+    def find() -> None:
+        g.fresh = None
+        known = sessions.get(request.cookies.get("shop_session", ""))
+        if known is None:
+            g.fresh = secrets.token_urlsafe(16)
+            known = sessions[g.fresh] = {}
+            if len(sessions) > MAX_SESSIONS:
+                del sessions[next(iter(sessions))]
+        g.session = known
+
+    @app.after_request
+    def remember(response: Response) -> Response:
+        if g.fresh is not None and response.mimetype == "text/html":
+            response.set_cookie("shop_session", g.fresh, httponly=True, samesite="Lax")
+        return response
 
 
 def context_of(product: Product) -> dict[str, Any]:
@@ -144,7 +173,7 @@ def _add_cart(app: Flask, configs: Configs) -> None:
         """{items: [{id, quantity, properties}]} -> {count}."""
         refused = _add_items(request.get_json(silent=True))
         return refused or Response(
-            json.dumps({"count": sum(line["quantity"] for line in session["cart"])}), mimetype="application/json"
+            json.dumps({"count": sum(line["quantity"] for line in g.session["cart"])}), mimetype="application/json"
         )
 
     @app.post("/cart/update.js")
@@ -154,19 +183,19 @@ def _add_cart(app: Flask, configs: Configs) -> None:
         attributes = body.get("attributes") if isinstance(body, dict) else None
         visitor = attributes.get("__crosslift_visitor") if isinstance(attributes, dict) else None
         if isinstance(visitor, str) and len(visitor) <= 256:
-            session["visitor"] = visitor
+            g.session["visitor"] = visitor
         return Response("{}", mimetype="application/json")
 
     @app.post("/cart/remove")
     def remove() -> AnyResponse:
         """Take a form: line, counted from 0."""
         number = request.form.get("line", type=int)
-        session["cart"] = [line for index, line in enumerate(session.get("cart", [])) if index != number]
+        g.session["cart"] = [line for index, line in enumerate(g.session.get("cart", [])) if index != number]
         return redirect(url_for("cart"), 303)
 
     def _add_items(body: object) -> Response | None:
         try:
-            session["cart"] = added(session.get("cart", []), read_items(configs, body))
+            g.session["cart"] = added(g.session.get("cart", []), read_items(configs, body))
         except RequestError as error:
             return Response(json.dumps({"description": str(error)}), 422, mimetype="application/json")
         return None
@@ -183,27 +212,27 @@ def _add_checkout(app: Flask, configs: Configs, show: Any, upstream: Upstream) -
     @app.get("/checkout")
     def checkout() -> str | AnyResponse:
         """The form."""
-        return str(show("checkout.html", "checkout")) if session.get("cart") else redirect(url_for("cart"))
+        return str(show("checkout.html", "checkout")) if g.session.get("cart") else redirect(url_for("cart"))
 
     @app.post("/checkout")
     def order() -> AnyResponse:
         """Sell what is in the cart, and tell crosslift, with the visitor that the cart's attribute names."""
-        lines = priced(configs, session.get("cart", []))
+        lines = priced(configs, g.session.get("cart", []))
         if not lines:
             return redirect(url_for("cart"), 303)
         now_ms = time.time_ns() // 1_000_000
         order_id = f"D{now_ms}{secrets.token_hex(2)}"
-        visitor = session.get("visitor") or request.cookies.get("crosslift_visitor")
+        visitor = g.session.get("visitor") or request.cookies.get("crosslift_visitor")
         upstream.send([order_event(lines, order_id, visitor, now_ms)])
         bought = context_of(lines[0].product)
-        session["cart"], session["order"] = [], {"id": order_id, "total": _net(lines), "context": bought}
-        session.pop("visitor", None)
+        g.session["cart"], g.session["order"] = [], {"id": order_id, "total": _net(lines), "context": bought}
+        g.session.pop("visitor", None)
         return redirect(url_for("thanks"), 303)
 
     @app.get("/thanks")
     def thanks() -> str | AnyResponse:
         """Say that it was bought."""
-        last = session.get("order")
+        last = g.session.get("order")
         return (
             str(show("thanks.html", "order_completed", last["context"], order=last))
             if last
@@ -215,12 +244,12 @@ def _add_checkout(app: Flask, configs: Configs, show: Any, upstream: Upstream) -
         """Sign in by a name, which is the customer's id."""
         name = request.form.get("name", "").strip()[:100]
         if request.method == "GET" or not name:
-            return str(show("account.html", "account", name=session.get("name")))
-        session["name"] = name
+            return str(show("account.html", "account", name=g.session.get("name")))
+        g.session["name"] = name
         response = redirect(url_for("account"), 303)
         for header in upstream.identify(f"demo-{name.lower()}", request.headers.get("Cookie", "")):
             response.headers.add(*header)
-        session.pop("visitor", None)  # the unit may be another device's from now on
+        g.session.pop("visitor", None)  # the unit may be another device's from now on
         return response
 
 
