@@ -29,6 +29,7 @@
 	let turn = 0; // counts pages, single-page navigation included
 	let entered; // when this browser met each experiment's trigger
 	let metHere; // triggers met on this page
+	let early; // those met before the answer came
 
 	const attempt = (action) => {
 		try {
@@ -44,7 +45,7 @@
 		const kept = attempt(() => window[area]);
 		return {
 			read: (name) => attempt(() => JSON.parse(kept.getItem(`crosslift.${name}`))),
-			keep: (name, value) => attempt(() => kept.setItem(`crosslift.${name}`, JSON.stringify(value))),
+			keep: (name, value) => may() && attempt(() => kept.setItem(`crosslift.${name}`, JSON.stringify(value))),
 			drop: (name) => attempt(() => kept.removeItem(`crosslift.${name}`)),
 			names: (start) => Object.keys(kept || {}).filter((name) => name.startsWith(`crosslift.${start}`)).map((name) => name.slice(10)).sort(),
 		};
@@ -161,6 +162,7 @@
 		linkCart();
 		if (page.name) trigger(page.name);
 		else showAll();
+		early.forEach((name) => trigger(name));
 		const added = session.read("added");
 		session.drop("added");
 		if (added > Date.now() - 60000) showAdded();
@@ -169,6 +171,7 @@
 
 	// A trigger exposes every arm, the control too.
 	const trigger = (name, leaving) => {
+		if (!answer) early.push(name);
 		if (!answer || !may()) return;
 		const first = !metHere.has(name);
 		metHere.add(name);
@@ -427,6 +430,7 @@
 	};
 
 	const linkCart = () => {
+		if (!may()) return;
 		const visitor = answer.visitor_id;
 		if (platform() === "woocommerce") {
 			for (const form of document.querySelectorAll("form.cart, form.checkout")) {
@@ -443,11 +447,12 @@
 	const setPage = (name, context) => {
 		const product = !context.product_id && may() && local.read("product");
 		page = { name, context: { ...product, ...context } }; // the cart's page speaks of the last product
-		if (may() && context.product_id) {
+		if (context.product_id) {
 			const { cart, ...kept } = context;
 			local.keep("product", kept);
 		}
 		metHere = new Set();
+		early = [];
 		shown.clear();
 		answer = null;
 		offers = [];
@@ -501,7 +506,7 @@
 	document.adoptedStyleSheets = [...document.adoptedStyleSheets, style];
 
 	Object.assign(labels, parsed(settings.labels));
-	const early = Array.isArray(window.crosslift) ? window.crosslift : [];
+	const queued = Array.isArray(window.crosslift) ? window.crosslift : [];
 	window.crosslift = api;
 	new PerformanceObserver(confirm).observe({ type: "resource", buffered: true });
 	addEventListener("pagehide", beacon);
@@ -511,11 +516,11 @@
 	document.addEventListener("submit", (event) => {
 		if (!event.target.matches('form[action*="/cart/add"], [data-crosslift-add]')) return;
 		const leaving = !event.defaultPrevented; // what is shown after adding is shown by the next page
-		if (leaving && may()) session.keep("added", Date.now());
+		if (leaving) session.keep("added", Date.now());
 		trigger("add_to_cart", leaving);
 	});
 	window.jQuery?.(document.body).on("added_to_cart", () => trigger("add_to_cart"));
 	setPage(settings.page || "", parsed(settings.context));
-	early.forEach(api.push);
+	queued.forEach(api.push);
 	if (!turn) load();
 })();

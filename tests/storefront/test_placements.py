@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.storefront.conftest import BUNDLE, OpenShop, Site, declare
+from tests.storefront.conftest import BUNDLE, COMPLEMENTS, OpenShop, Site, declare
 
 SLOTS = ("below_product", "sidebar", "cart", "checkout", "post_purchase", "announcement_bar")
 SHIFT = """() => new Promise((done) => {
@@ -54,8 +54,10 @@ def test_a_placement_appears_in_its_slot_and_only_there(
     open_shop: OpenShop, page: Page, placement: str, trigger: str, path: str, where: str
 ) -> None:
     """Without moving anything, and its exposure is logged once, at the trigger."""
-    offer = "{kind: free_shipping, threshold: 50, headline: Free shipping from $50}" if trigger == "home" else None
-    site = open_shop(one=declare("one", placement, trigger=trigger, **({"offer": offer} if offer else {})))
+    offer = (
+        "{kind: free_shipping, threshold: 50, headline: Free shipping from $50}" if trigger == "home" else COMPLEMENTS
+    )
+    site = open_shop(one=declare("one", placement, trigger=trigger, offer=offer))
     seen: dict[str, list[str]] = {}
     for address in ("/", "/products/kettle-swan", "/cart", "/account"):
         page.goto(site.url + address)
