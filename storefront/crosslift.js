@@ -485,7 +485,7 @@
 			& li { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem .75rem; padding: .75rem; background: var(--crosslift-surface, Canvas); border: 1px solid var(--crosslift-border, GrayText); border-radius: var(--crosslift-radius, .5rem); }
 			& li > :is(a, span) { display: flex; flex: 1 1 7rem; align-items: center; gap: .75rem; color: inherit; }
 			& li > b { font-weight: inherit; }
-			& img { width: 3rem; height: 3rem; border-radius: inherit; }
+			& img { width: 3rem; height: 3rem; border-radius: .25rem; }
 			& p { margin: .75rem 0; }
 			& button { min-height: 2.75rem; padding: .5rem .875rem; font: inherit; color: inherit; background: none; border: 1px solid transparent; border-radius: var(--crosslift-radius, .5rem); cursor: pointer; text-decoration: underline; }
 			& .crosslift-add { font-weight: 600; text-decoration: none; }

@@ -1,7 +1,6 @@
 """The real OpenFeature providers against a real server: Python, Node, and the browser's."""
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from openfeature.exception import ErrorCode
 
 from events import open_store
 from experiments import assign, load
-from tests.conftest import ROOT, Server, WriteConfigs
+from tests.conftest import Server, WriteConfigs
 from tests.server.conftest import CATALOG, EXPERIMENTS
 
 Serve = Callable[..., Server]
@@ -38,19 +37,13 @@ def client(server: Server) -> Iterator[OpenFeatureClient]:
     provider.session.close()
 
 
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Run a script with the npm clients of tests/node/package.json, and give the JSON that it prints."""
-    if shutil.which("npm") is None:
-        pytest.skip("Node is not installed; `make test` installs it")
-    folder = tmp_path_factory.mktemp("node")
-    shutil.copytree(ROOT / "tests" / "node", folder, dirs_exist_ok=True)
-    options = ("--no-package-lock", "--no-audit", "--no-fund", "--silent")
-    subprocess.run(["npm", "install", *options], cwd=folder, check=True, timeout=300)
+@pytest.fixture
+def node(node_folder: Callable[[], Path]) -> Callable[..., Any]:
+    """Run a script of tests/node, and give the JSON that it prints."""
 
     def run(script: str, server: Server) -> Any:
         command = ["node", script, f"http://127.0.0.1:{server.port}", server.keys["publishable"]]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, cwd=node_folder(), capture_output=True, text=True, check=True, timeout=60)
         return json.loads(done.stdout)
 
     return run
