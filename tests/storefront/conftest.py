@@ -80,13 +80,16 @@ def open_shop(serve: Callable[..., Server], tmp_path: Path, store_url: str) -> I
         upstream: str | None = None,
         previews: tuple[Preview, ...] = (),
         platform: str = "shopify",
+        origins: tuple[str, ...] = (),
         tag: dict[str, str] | None = None,
         **experiments: str,
     ) -> Site:
         configs = tmp_path / "configs"
         (configs / "experiments").mkdir(parents=True)
         shutil.copy(ROOT / "configs" / "catalog.yaml", configs)
-        (configs / "shop.yaml").write_text(f"currency: USD\nplatform: {platform}\n", encoding="utf-8")
+        (configs / "shop.yaml").write_text(
+            f"currency: USD\nplatform: {platform}\norigins: {list(origins)}\n", encoding="utf-8"
+        )
         for key, text in experiments.items():
             (configs / "experiments" / f"{key}.yaml").write_text(text, encoding="utf-8")
         server = serve(configs)
