@@ -26,6 +26,7 @@ def page_answer(live: Live, assignments: Assignments, body: PageBody, visitor_id
     """
     asked = AssignmentsBody.model_construct(context=body.context, preview=body.preview)
     answer = assignments.answer(asked, visitor_id)
+    answer["assignments"] = _parted(live, answer["assignments"])
     shop, products = live.configs.shop, live.configs.products
     for key, one in answer["assignments"].items():
         experiment = live.configs.experiments.get(key)
@@ -34,6 +35,36 @@ def page_answer(live: Live, assignments: Assignments, body: PageBody, visitor_id
         if one["offer"] is not None and one["offer"]["kind"] == "bundle":
             one["bundle"] = price_bundle(one["offer"], products, body.context, shop.currency)
     return answer | {"now_ms": now_ms, "currency": shop.currency, "platform": shop.platform}
+
+
+def _parted(live: Live, assignments: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """
+    Give to each place on the page whom it belongs to: previews come first, then what the visitor takes part in, then the rest.
+
+    Who is in one experiment of a layer is shown nothing of the layer's others, not even their controls: a control without an
+    offer would not be one. Beside a preview nothing can be exposed, since what is seen is not what was assigned.
+    """
+    ranks = {key: _RANKS.get(one["reason"], 0) for key, one in assignments.items()}
+    leading: dict[str, int] = {}
+    for key, rank in ranks.items():
+        layer = _layer(live, key)
+        leading[layer] = max(rank, leading.get(layer, 0))
+    shown = {}
+    for key in sorted(assignments, key=ranks.__getitem__, reverse=True):
+        one = shown[key] = assignments[key]
+        if one["reason"] in ("layer", "assigned") and ranks[key] < leading[_layer(live, key)]:
+            one |= {"placement": "none", "offer": None}
+        if _RANKS["preview"] in ranks.values():
+            one["exposure_token"] = None
+    return shown
+
+
+_RANKS = {"preview": 2, "assigned": 1}
+
+
+def _layer(live: Live, key: str) -> str:
+    experiment = live.configs.experiments.get(key)
+    return f"layer {experiment.layer.name}" if experiment and experiment.layer else f"experiment {key}"
 
 
 def integrity(script: bytes) -> str:

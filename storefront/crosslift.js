@@ -181,7 +181,7 @@
 			const { product_id, cart, ...attributes } = page.context;
 			log({ type: "exposure", exposure_token: one.exposure_token, exposed_at_ms: now(), attributes });
 		}
-		local.keep("entered", entered);
+		local.keep("entered", { ...local.read("entered"), ...entered }); // another tab has its own
 		if (leaving) return;
 		showAll();
 		if (first) showPopup(name);
@@ -398,7 +398,8 @@
 	const post = async (url, body) => {
 		const headers = typeof body === "string" ? { "Content-Type": "application/json" } : {};
 		const response = await fetch(url, { method: "POST", headers, body });
-		if (!response.ok) throw new Error(`${url}: ${response.status}`);
+		// WooCommerce says 200 of what it has not added.
+		if (!response.ok || (await response.json().catch(() => null))?.error) throw new Error(`${url}: ${response.status}`);
 	};
 
 	const add = async (products, one) => {

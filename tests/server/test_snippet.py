@@ -3,7 +3,11 @@
 import gzip
 import re
 
+from events import Store
+from server import create_app
+from server.keys import create_key
 from server.snippet import SCRIPT, integrity
+from server.tokens import Signer
 from tests.conftest import ROOT, WriteConfigs
 from tests.server.conftest import NOW, Api
 
@@ -73,3 +77,54 @@ def test_a_bundle_is_priced(write_configs: WriteConfigs, api: Api) -> None:
     }
     elsewhere = api.post("/v1/page", {"context": {"product_id": "p2"}}).get_json()["assignments"]["both"]
     assert (elsewhere["offer"], "bundle" in elsewhere) == (None, False)
+
+
+LAYERED = """\
+key: {key}
+title: {key}
+status: running
+layer: {{name: page, from: {start}, to: {end}}}
+variants:
+  {control}
+  shown: {{weight: {weight}, placement: below_product, offer: {{kind: cross_sell, products: [p1]}}}}
+"""
+
+
+def test_a_layer_belongs_to_one_experiment(write_configs: WriteConfigs, store: Store) -> None:
+    """Its others show nothing, not even a control that has an offer; whoever is in none of them sees the shop as it is."""
+    offer = "other: {placement: below_product, offer: {kind: cross_sell, products: [p2]}}"
+    configs = write_configs(
+        files={"catalog.yaml": CATALOG},
+        first=LAYERED.format(key="first", start="40%", end="80%", control=offer, weight=1),
+        second=LAYERED.format(key="second", start="0%", end="40%", control="none: {placement: none}", weight=0),
+    )
+    api = Api(create_app(configs, store, lambda: NOW).test_client(), create_key(store, "publishable", 1), "")
+    seen = set()
+    for number in range(60):
+        page = api.post("/v1/page", {"visitor_id": f"v{number}"}).get_json()["assignments"]
+        reasons = (page["first"]["reason"], page["second"]["reason"])
+        seen.add(reasons)
+        assert page["second"]["offer"] is None
+        assert (page["first"]["offer"] is None) == (reasons == ("layer", "assigned"))
+        assert next(iter(page)) == ("second" if reasons[1] == "assigned" else "first")
+    assert seen == {("assigned", "layer"), ("layer", "assigned"), ("layer", "layer")}
+
+
+def test_beside_a_preview_nothing_is_exposed(write_configs: WriteConfigs, store: Store) -> None:
+    """It has its layer to itself, and comes first."""
+    control = "none: {placement: none}"
+    configs = write_configs(
+        files={"catalog.yaml": CATALOG},
+        first=LAYERED.format(key="first", start="0%", end="100%", control=control, weight=1e9),
+        second=LAYERED.format(key="second", start="0%", end="100%", control=control, weight=1),
+        third=LAYERED.format(key="third", start="0%", end="100%", control=control, weight=1e9).replace("page", "cart"),
+    )
+    api = Api(create_app(configs, store, lambda: NOW).test_client(), create_key(store, "publishable", 1), "")
+    token = Signer(store.secret("signing", "")).sign_preview("second", "none", NOW)
+    page = api.post("/v1/page", {"visitor_id": "v", "preview": token}).get_json()["assignments"]
+    assert {key: one["exposure_token"] for key, one in page.items()} == {"second": None, "first": None, "third": None}
+    assert [(key, one["offer"] is not None) for key, one in page.items()] == [
+        ("second", False),
+        ("first", False),
+        ("third", True),
+    ]

@@ -389,7 +389,9 @@ def test_the_woocommerce_field(open_shop: OpenShop, page: Page) -> None:
 
     def take(route: Route) -> None:
         added.append(route.request.post_data or "")
-        route.fulfill(json={})
+        route.fulfill(
+            json={"error": True} if len(added) > 1 else {"fragments": {}}
+        )  # what WooCommerce says, 200 either way
 
     page.route("**/?wc-ajax=add_to_cart", take)
     page.add_init_script(
@@ -403,6 +405,10 @@ def test_the_woocommerce_field(open_shop: OpenShop, page: Page) -> None:
     page.locator(".crosslift").get_by_role("button").first.click()
     expect(page.locator(".crosslift").get_by_role("status")).to_contain_text("in your cart")
     assert added == ["product_id=filters-100&quantity=1&crosslift_offer=one%3Ashown"]
+    page.locator(".crosslift").get_by_role("button").nth(1).click()
+    expect(page.locator(".crosslift").get_by_role("status")).to_contain_text("did not work")
+    site.await_rows("SELECT * FROM interactions WHERE kind = 'add_to_cart'", 1)
+    assert len(site.rows("SELECT * FROM interactions WHERE kind = 'add_to_cart'")) == 1
 
 
 def test_two_thousand_visits_agree_with_the_weights(open_shop: OpenShop, new_context: NewContext) -> None:
