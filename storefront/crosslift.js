@@ -499,10 +499,13 @@
 			&::backdrop { background: rgb(0 0 0 / .5); }
 			& h2 { padding-right: 2.5rem; }
 			& .crosslift-close { position: absolute; top: .75rem; right: .75rem; width: 2.75rem; padding: 0; font-size: 1.5rem; text-decoration: none; }
-			@media (prefers-reduced-motion: no-preference) { &[open] { animation: crosslift-in .2s; } }
 		}
-		@keyframes crosslift-in { from { opacity: 0; translate: 0 .5rem; } }
-		.crosslift-in-announcement_bar { display: flex; flex-wrap: wrap; align-items: center; justify-content: center; gap: 0 1rem; & :is(h2, p) { margin: 0; font-size: 1rem; } }
+		.crosslift-in-announcement_bar {
+			overflow-x: auto;
+			&, & ul, & li { display: flex; flex-wrap: nowrap; justify-content: safe center; align-items: center; gap: 1rem; padding: 0; border: 0; background: none; white-space: nowrap; }
+			& :is(h2, p) { margin: 0; font-size: 1rem; text-wrap: nowrap; }
+			& img { display: none; }
+		}
 	`);
 	document.adoptedStyleSheets = [...document.adoptedStyleSheets, style];
 

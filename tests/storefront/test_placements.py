@@ -217,6 +217,7 @@ OFFERS: list[tuple[str, str, str, str]] = [
     ("sidebar", "product_page", "{kind: cross_sell, products: complements, headline: Goes well with it}", "/products/kettle-swan"),
     ("popup", "product_page", BUNDLE.replace("Both together", "Before you go on"), "/products/kettle-swan"),
     ("announcement_bar", "home", "{kind: free_shipping, threshold: 50, headline: Free shipping from $50}", "/"),
+    ("announcement_bar", "product_page", "{kind: cross_sell, products: complements, headline: Goes well with it}", "/products/kettle-swan"),
     ("cart", "cart", "{kind: cross_sell, products: complements, headline: Often bought together}", "/cart"),
     ("checkout", "checkout", "{kind: cross_sell, products: complements, limit: 2, headline: Last call}", "/checkout"),
     ("post_purchase", "order_completed", "{kind: cross_sell, products: complements, limit: 2, headline: One more thing?, decline: true}", "/thanks"),
@@ -265,3 +266,21 @@ def test_no_placement_breaks_a_rule_of_accessibility(
                 page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
             )
             assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("placement", ["below_product", "sidebar", "cart", "announcement_bar"])
+@pytest.mark.parametrize("width", [390, 768])
+def test_nothing_moves_on_smaller_screens(open_shop: OpenShop, new_context: Any, placement: str, width: int) -> None:
+    """Whether an offer comes or not, and under a policy that admits no inline script or style."""
+    site = open_shop(one=declare("one", placement, trigger="cart" if placement == "cart" else "product_page"))
+    page = new_context(viewport={"width": width, "height": 844}).new_page()
+    for path in ("/products/kettle-swan", "/cart", "/products/mug-clay"):
+        answer = page.goto(site.url + path)
+        assert answer is not None
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        page.wait_for_timeout(300)
+        page.mouse.wheel(0, 400)
+        assert page.evaluate(SHIFT) == 0, path
+        if path == "/products/kettle-swan":
+            page.get_by_role("button", name="Add to cart").click()
+            expect(page.locator("#count")).to_have_text("1")
