@@ -129,7 +129,7 @@ def _add_sessions(app: Flask) -> None:
 
     @app.after_request
     def remember(response: Response) -> Response:
-        if g.fresh is not None and response.mimetype == "text/html":
+        if g.fresh is not None and (response.mimetype == "text/html" or request.path.startswith("/cart/")):
             response.set_cookie("shop_session", g.fresh, httponly=True, samesite="Lax")
         return response
 
