@@ -13,12 +13,15 @@ demo: $(VENV)/installed
 test: lint
 	@command -v curl >/dev/null || ./.ci/apt curl
 	@$(POSTGRES) || ./.ci/apt postgresql
+	@command -v chromium >/dev/null || ./.ci/apt chromium
+	@command -v npm >/dev/null || ./.ci/apt nodejs npm
 	$(BIN)/python -m pytest -n auto
 
 bench: $(VENV)/installed-test
 	@command -v wrk >/dev/null || ./.ci/apt wrk
 	@$(POSTGRES) || ./.ci/apt postgresql
 	$(BIN)/python -m benchmarks.events
+	$(BIN)/python -m benchmarks.reports
 
 calibrate: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.calibration

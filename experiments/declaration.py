@@ -18,6 +18,7 @@ from experiments.quantities import (
     Identifier,
     Margin,
     Name,
+    Origin,
     Placement,
     Probability,
     Rate,
@@ -311,7 +312,8 @@ class Shop(Declared):
     The shop as a whole, from `configs/shop.yaml`; without that file, a shop in USD and UTC.
 
     `plan` holds for experiments that do not say otherwise. `addon_ratio` is how dear a complement may be beside the product that
-    it complements before `check` warns: cheap add-ons sell, equal-priced ones do not.
+    it complements before `check` warns: cheap add-ons sell, equal-priced ones do not. `origins` are whose pages may ask a server
+    of another origin.
     """
 
     currency: Currency = "USD"
@@ -319,6 +321,7 @@ class Shop(Declared):
     platform: Literal["shopify", "woocommerce", "custom"] = "custom"
     holdout: Holdout = 0.0
     addon_ratio: Share = 0.75
+    origins: list[Origin] = []
     plan: Plan = Plan()
     orders: OrderRules = OrderRules()
 

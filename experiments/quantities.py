@@ -174,3 +174,6 @@ Discount = Annotated[
 ]
 Currency = Annotated[str, *_texts("[A-Z]{3}", "a currency of ISO 4217 such as USD")]
 TimeZone = Annotated[str, BeforeValidator(_time_zone)]
+Origin = Annotated[
+    str, *_texts(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?", "an origin such as https://shop.example, without a path")
+]
