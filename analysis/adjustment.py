@@ -55,21 +55,27 @@ def adjusted(arms: Arms) -> dict[str, Moments]:
     return found
 
 
-def stratified(strata: Sequence[Arms]) -> dict[str, Moments]:
+def stratified(strata: Sequence[Arms], sizes: Sequence[int] | None = None) -> dict[str, Moments]:
     """
     Combine strata: every arm's mean is that of its strata, weighted by the strata's share of all units.
 
     So arms whose weights changed from one stratum to the next are compared within them only (post-stratification: Cochran,
-    Sampling Techniques, 1977, 5A.9). Strata in which an arm has fewer than 2 units are left out.
+    Sampling Techniques, 1977, 5A.9). Strata in which an arm has fewer than 2 units are left out, so pairs of arms are best
+    combined apart: an arm that was stopped must not cost the others what came later.
+
+    Args:
+        strata: Every arm's moments, stratum by stratum.
+        sizes: The strata's weights; the units of their arms unless given.
 
     Returns:
         Moments whose means and variances are the combined ones, over all columns together.
     """
-    usable = [one for one in strata if all(arm.n >= 2 for arm in one.values())]
-    if not usable:
+    given = sizes or [sum(arm.n for arm in one.values()) for one in strata]
+    kept = [(one, size) for one, size in zip(strata, given, strict=True) if all(arm.n >= 2 for arm in one.values())]
+    if not kept:
         return dict(strata[-1])
-    sizes = np.array([sum(arm.n for arm in one.values()) for one in usable], float)
-    shares = sizes / sizes.sum()
+    usable = [one for one, _size in kept]
+    shares = np.array([size for _one, size in kept], float) / sum(size for _one, size in kept)
     found = {}
     for key, arm in usable[0].items():
         parts = [one[key] for one in usable]
@@ -80,6 +86,16 @@ def stratified(strata: Sequence[Arms]) -> dict[str, Moments]:
         )
         found[key] = Moments(n, means, covariance * n * (n - 1), arm.covariates)
     return found
+
+
+def paired(
+    strata: Sequence[Arms], control: str, treatments: Sequence[str]
+) -> tuple[dict[str, Moments], dict[str, Moments]]:
+    """Give every treatment, and its control, over the strata in which both had units; with one stratum as they are."""
+    if len(strata) == 1:
+        return dict.fromkeys(treatments, strata[0][control]), {key: strata[0][key] for key in treatments}
+    pairs = {key: stratified([{control: one[control], key: one[key]} for one in strata]) for key in treatments}
+    return {key: pair[control] for key, pair in pairs.items()}, {key: pair[key] for key, pair in pairs.items()}
 
 
 def _gradients(arm: Moments) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from ibis.expr.types import Table
 from analysis.cells import Cell, cells_of, centres_of, counted, summed, units_by_place
 from analysis.facts import DAY_MS, Asked, one_if
 from analysis.moments import Moments
-from analysis.sources import SAMPLE, Source
+from analysis.sources import Source
 from experiments.money import exponent
 
 MAX_VALUES = 1000  # of an attribute; more are no segments
@@ -33,9 +33,10 @@ def returning(
 
 
 def has_attribute(source: Source, asked: Asked, name: str) -> bool:
-    """Tell whether any of the first exposures carries an attribute."""
-    sample = source.exposures(asked.experiment, asked.since, asked.as_of_ms).limit(SAMPLE)
-    told = source.attributed(sample, [name])
+    """Tell whether any exposure carries an attribute."""
+    seen = source.exposures(asked.experiment, asked.since, asked.as_of_ms)
+    named = seen.filter(seen.attributes.contains(f'"{name}"'))  # quicker than to read every attribute
+    told = source.attributed(named, [name])
     return bool(source.rows(told.filter(told[name].notnull()).select("unit_id").limit(1)))
 
 
@@ -60,7 +61,7 @@ def capped(
     if not ends:
         return {}, {}
     clipped = {
-        name: (units.buyer > 0).ifelse(ibis.greatest(ibis.least(units[name], high), low), 0.0)
+        name: (units.buyer > 0).ifelse(ibis.greatest(ibis.least(units[name], high), low), units[name])
         for name, (low, high) in ends.items()
     }
     centres = centres_of(columns, source.typical(asked.as_of_ms))
@@ -169,7 +170,8 @@ def count_units(units: Table, steps: Mapping[str, str]) -> Table:
 def bots(source: Source, asked: Asked) -> dict[str, int]:
     """Count the exposures that are marked as bots."""
     table = source.table("exposures")
-    marked = table.filter(table.experiment == asked.experiment, table.exposed_at_ms <= asked.as_of_ms, table.bot != 0)
+    seen = table.filter(table.experiment == asked.experiment, table.exposed_at_ms <= asked.as_of_ms)
+    marked = seen.filter(seen.bot != 0, seen.epoch >= asked.since)
     rows = source.rows(marked.group_by("variant").aggregate(n=marked.count()))
     return {row["variant"]: int(row["n"]) for row in rows}
 

@@ -8,6 +8,7 @@ from analysis.cells import Cell
 from analysis.curves import SinceExposure
 from analysis.explained import Segment
 from analysis.lifts import compare
+from analysis.metrics import Kind
 from analysis.results import MetricResult
 from analysis.sources import Source
 from analysis.study import Study
@@ -27,7 +28,7 @@ def check(
     asked, declared = study.asked, study.experiment.metrics
     units = {key: cell.moments.n for key, cell in arms.items()}
     total = sum(units.values())
-    repeated = source.repeated(asked.experiment, asked.since, asked.as_of_ms)
+    repeated = source.left_out(asked)
     parts, days = _parts(study)
     parts |= {
         f"{name} {value}": (found, study.weights)
@@ -36,7 +37,7 @@ def check(
         for value, found in one.units.items()
     }
     decisive = {declared.primary, *declared.guardrails}
-    with_margin = {name for name, metric in study.metrics.items() if {"margin", "cost"} & set(metric.columns)}
+    with_margin = {name for name, metric in study.metrics.items() if metric.needs_costs}
     return [
         trust.sample_ratio(units, study.weights, strays, parts, days),
         trust.multiple_exposure(repeated, total),
@@ -80,6 +81,12 @@ def _parts(study: Study) -> tuple[Parts, list[tuple[trust.Counts, trust.Weights]
 
 
 def _pre_period(study: Study, arms: Mapping[str, Cell]) -> trust.Check:
-    had = {key: study.pick(cell.moments, (), ("buyer",)).pick([0]) for key, cell in arms.items()}
-    lifts = compare("proportion", had[study.control], {key: had[key] for key in study.active})
-    return trust.pre_period(lifts, round(sum(arm.numerator for arm in had.values())))
+    controls, treatments = study.paired((), ("buyer",))
+    kind: Kind = "proportion" if len(study.strata) == 1 else "mean"
+    lifts = compare(
+        kind,
+        {key: arm.pick([0]) for key, arm in controls.items()},
+        {key: arm.pick([0]) for key, arm in treatments.items()},
+    )
+    had = [study.pick(cell.moments, (), ("buyer",)).pick([0]) for cell in arms.values()]
+    return trust.pre_period(lifts, round(sum(arm.numerator for arm in had)))

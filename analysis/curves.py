@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.adjustment import stratified
+from analysis.adjustment import paired
 from analysis.breakdowns import Since, daily
 from analysis.facts import DAY_MS
-from analysis.lifts import Lift, compare
+from analysis.lifts import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Lift, compare
 from analysis.metrics import Kind
 from analysis.moments import Moments
 
@@ -28,36 +28,55 @@ class Family:
     planned_units: float
 
 
-def cumulative(days: Sequence[tuple[int, int, Mapping[str, Moments]]], family: Family) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Day:
+    """
+    What the units exposed on one day, under one set of weights, add up to.
+
+    Attributes:
+        day: In ms.
+        stratum: The set of weights; arms of several are compared within each.
+        moments, buyers: By variant.
+    """
+
+    day: int
+    stratum: int
+    moments: Mapping[str, Moments]
+    buyers: Mapping[str, int]
+
+
+def cumulative(days: Sequence[Day], family: Family) -> list[dict[str, Any]]:
     """
     Give the lift over all units exposed up to each day, with the interval that holds on all days.
 
     Args:
-        days: Day in ms, stratum (units of several are compared within each), and the moments of the units exposed then.
+        days: In order.
         family: How to read them.
 
     Orders are in their newest state: an order of a unit that was exposed on a day counts from that day on.
     """
-    kept = {day for day, _stratum, _arms in days}
-    step = math.ceil(len(kept) / MAX_POINTS)
-    shown = {day for index, day in enumerate(sorted(kept, reverse=True)) if index % max(1, step) == 0}
+    kept = sorted({one.day for one in days}, reverse=True)
+    step = max(1, math.ceil(len(kept) / MAX_POINTS))
+    shown = set(kept[::step])
     strata: dict[int, dict[str, Moments]] = {}
+    buyers: dict[str, int] = {}
     points = []
-    for index, (day, stratum, arms) in enumerate(days):
-        known = strata.get(stratum)
-        strata[stratum] = dict(arms) if known is None else {key: known[key] + arms[key] for key in arms}
-        last_of_day = index + 1 == len(days) or days[index + 1][0] != day
-        if last_of_day and day in shown:
-            points.append(_point(day, list(strata.values()), family))
+    for index, one in enumerate(days):
+        known = strata.get(one.stratum)
+        arms = one.moments
+        strata[one.stratum] = dict(arms) if known is None else {key: known[key] + arms[key] for key in arms}
+        buyers = {key: buyers.get(key, 0) + count for key, count in one.buyers.items()}
+        last_of_day = index + 1 == len(days) or days[index + 1].day != one.day
+        if last_of_day and one.day in shown:
+            few = min(buyers[key] for key in (family.control, *family.active)) < MIN_ANYTIME_BUYERS
+            points.append(_point(one.day, list(strata.values()), family, TOO_FEW_BUYERS if few else None))
     return points
 
 
-def _point(day: int, strata: list[dict[str, Moments]], family: Family) -> dict[str, Any]:
-    whole = strata[0] if len(strata) == 1 else stratified(strata)
+def _point(day: int, strata: list[dict[str, Moments]], family: Family, not_anytime: str | None) -> dict[str, Any]:
+    controls, treatments = paired(strata, family.control, family.active)
     kind: Kind = family.kind if len(strata) == 1 else "mean"
-    lifts = compare(
-        kind, whole[family.control], {key: whole[key] for key in family.active}, family.confidence, family.planned_units
-    )
+    lifts = compare(kind, controls, treatments, family.confidence, family.planned_units, not_anytime)
     return {
         "day": _date(day),
         "units": sum(arm.n for one in strata for arm in one.values()),
@@ -126,7 +145,7 @@ def since_exposure(
 
 def _logarithm(control: Moments, treatment: Moments) -> tuple[float, float] | None:
     before, after = control.value or 0.0, treatment.value or 0.0
-    if before <= 0 or after <= 0 or control.variance is None or treatment.variance is None:
+    if before <= 0 or after <= 0 or not control.variance or not treatment.variance:
         return None
     return math.log(after / before), control.variance / before**2 + treatment.variance / after**2
 

@@ -14,8 +14,13 @@ from experiments.errors import StoreError
 _TEXTS = (("string", "string"), "string")
 
 
-@udf.scalar.builtin(name="json_extract", signature=_TEXTS)
+@udf.scalar.builtin(name="json_extract", signature=(("string", "string"), "int64"))
 def _sqlite_json(text, path):  # type: ignore[no-untyped-def]
+    """SQLite's function, which gives values of any type: declared as numbers, they are cast to text."""
+
+
+@udf.scalar.builtin(name="json_type", signature=_TEXTS)
+def _sqlite_json_type(text, path):  # type: ignore[no-untyped-def]
     """SQLite's function."""
 
 
@@ -101,7 +106,10 @@ def json_text(backend: Any, column: Any, name: str) -> Any:
     if backend.name == "postgres":
         return _postgres_json(column.cast("jsonb"), name)
     path = f'$."{name}"'
-    return (_sqlite_json(column, path) if backend.name == "sqlite" else _duckdb_json(column, path)).cast("string")
+    if backend.name != "sqlite":
+        return _duckdb_json(column, path)
+    kind = _sqlite_json_type(column, path)  # SQLite gives 1 and 0 for what others call true and false
+    return kind.isin(["true", "false"]).ifelse(kind, _sqlite_json(column, path).cast("string"))
 
 
 def materialise(backend: Any, expression: Any, name: str) -> Any:

@@ -68,11 +68,14 @@ def segments(source: Source, study: Study, kind: Kind) -> dict[str, Segment]:
     """Break the primary metric down by the declared attributes, as far as exposures carry them."""
     metric = study.metrics[study.experiment.metrics.primary]
     found: dict[str, Segment] = {}
-    if metric.quantile is not None or ("margin" in metric.columns and _uncosted(study)):
+    if metric.quantile is not None or (metric.needs_costs and _uncosted(study)):
         return found
     for name in study.segments:
         cells = _cells_by(source, study, name, metric.columns)
         if cells is None:
+            continue
+        if isinstance(cells, str):
+            found[name] = Segment({"metric": metric.name, "values": {}, "interaction": {}, "reason": cells}, {})
             continue
         by = split(cells, study.asked.variants)
         units = {value: {key: arm.n for key, arm in arms.items()} for value, arms in by.items()}
@@ -88,17 +91,18 @@ def _uncosted(study: Study) -> bool:
 
 def _cells_by(
     source: Source, study: Study, name: str, columns: tuple[str, ...]
-) -> dict[tuple[str, str | None], Moments] | None:
-    asked = study.asked
+) -> dict[tuple[str, str | None], Moments] | str | None:
+    """Give the cells of an attribute, None where no unit has it, or why there are none; of the newest set of weights."""
+    asked = study.newest
     if name == "returning":
-        units = {key: cell.moments.n for key, cell in study.arms().items()}
+        units = {key: cell.moments.n for key, cell in study.strata[-1].items()}
         told = breakdowns.returning(source, asked, columns, units)
         if not any(cell.moments.n for (_key, value), cell in told.items() if value == "returning"):
             return None
         return {place: cell.moments for place, cell in told.items()}
     cells, _strays = source.cells(asked, columns, (), (name,))
     if len({value for _key, value in cells}) > breakdowns.MAX_VALUES:
-        return None
+        return f"more than {breakdowns.MAX_VALUES:,} values: no segments"
     return {(place[0], place[1]): cell.moments for place, cell in cells.items()}
 
 
@@ -106,7 +110,7 @@ def interactions(source: Source, study: Study, others: Mapping[str, Asked]) -> d
     """Ask whether other experiments change this one's effect on revenue per visitor."""
     found = {}
     for other, asked in others.items():
-        cells = breakdowns.together(source, study.asked, asked, "net")
+        cells = breakdowns.together(source, study.newest, asked, "net")
         moments = {place: cell.moments for place, cell in cells.items()}
         found[other] = {"metric": "revenue_per_visitor"} | interact(
             moments, [study.control, *study.active], list(asked.variants), study.experiment.plan.confidence

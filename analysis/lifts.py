@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas
 
 MIN_ANYTIME_UNITS = 100
+MIN_ANYTIME_BUYERS = 30
+TOO_FEW_BUYERS = f"fewer than {MIN_ANYTIME_BUYERS} buyers in a variant"
 SCALES, ENDS = ("absolute", "relative"), ("estimate", "low", "high")
 
 
@@ -189,7 +191,7 @@ def lift(control: Moments, treatment: Moments, confidence: float = 0.95, planned
 
 def compare(
     kind: Kind,
-    control: Moments,
+    control: Moments | Mapping[str, Moments],
     treatments: Mapping[str, Moments],
     confidence: float = 0.95,
     planned_units: float | None = None,
@@ -202,7 +204,7 @@ def compare(
 
     Args:
         kind: `proportion` takes the score test of shares, the others Welch and Fieller.
-        control, treatments: Moments over units.
+        control, treatments: Moments over units; one control for all, or each treatment's own, over the strata that they share.
         confidence: Coverage of the intervals, in (0, 1); of the whole family in `simultaneous` and `anytime`.
         planned_units: Units of control and one treatment together that were planned before the start.
         not_anytime: Why an always-valid reading cannot be had yet, where the caller knows.
@@ -214,28 +216,42 @@ def compare(
     """
     if not 0 < confidence < 1:
         raise AnalysisError(f"confidence == {confidence}, must be in (0, 1)")
-    shape = (control.is_ratio, control.covariates)
-    if any((arm.is_ratio, arm.covariates) != shape for arm in treatments.values()):
+    controls = {key: control if isinstance(control, Moments) else control[key] for key in treatments}
+    shapes = {(arm.is_ratio, arm.covariates) for arm in (*controls.values(), *treatments.values())}
+    if len(shapes) > 1:
         raise AnalysisError("found a ratio compared with a mean; wanted arms of one kind, with the same covariates")
     if planned_units is not None and not 0 < planned_units < math.inf:
         raise AnalysisError(f"planned_units == {planned_units}, must be above 0")
     plain = {key: arm.without_covariates() for key, arm in treatments.items()}
     terms = _Terms(confidence, planned_units, not_anytime, looks, len(treatments))
-    lifts = _compare(kind, control.without_covariates(), plain, terms)
-    if not control.covariates:
+    before = {key: arm.without_covariates() for key, arm in controls.items()}
+    lifts = _compare(kind, before, plain, terms)
+    if not any(has_covariates for _is_ratio, has_covariates in shapes):
         return lifts
     try:
-        arms = adjusted({"": control, **treatments})
+        after, arms = _adjusted(controls, treatments)
     except Undefined as undefined:
-        blank = {key: _undefined(control, treatments[key], undefined.reason) for key in lifts}
+        blank = {key: _undefined(before[key], plain[key], undefined.reason) for key in lifts}
         return {key: replace(one, adjusted=Adjusted(covariate, None, blank[key])) for key, one in lifts.items()}
-    again = _compare("mean", arms[""], {key: arms[key] for key in treatments}, terms)
+    again = _compare("mean", after, arms, terms)
     return {
         key: replace(
-            one, adjusted=Adjusted(covariate, _saved(control, treatments[key], arms[""], arms[key]), again[key])
+            one, adjusted=Adjusted(covariate, _saved(before[key], plain[key], after[key], arms[key]), again[key])
         )
         for key, one in lifts.items()
     }
+
+
+def _adjusted(
+    controls: Mapping[str, Moments], treatments: Mapping[str, Moments]
+) -> tuple[dict[str, Moments], dict[str, Moments]]:
+    """Adjust all arms together; where each treatment has a control of its own, each pair."""
+    first, *others = controls.values()
+    if all(other is first for other in others):
+        arms = adjusted({"": first, **treatments})
+        return dict.fromkeys(treatments, arms[""]), {key: arms[key] for key in treatments}
+    pairs = {key: adjusted({"": controls[key], key: treatments[key]}) for key in treatments}
+    return {key: pair[""] for key, pair in pairs.items()}, {key: pair[key] for key, pair in pairs.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,25 +270,27 @@ class _Terms:
         return (1 - self.confidence) / self.comparisons
 
 
-def _compare(kind: Kind, control: Moments, treatments: Mapping[str, Moments], terms: _Terms) -> dict[str, Lift]:
+def _compare(
+    kind: Kind, controls: Mapping[str, Moments], treatments: Mapping[str, Moments], terms: _Terms
+) -> dict[str, Lift]:
     compared: dict[str, Comparison | Undefined] = {}
     for key, arm in treatments.items():
         try:
-            compared[key] = _comparison(kind, control, arm)
+            compared[key] = _comparison(kind, controls[key], arm)
         except Undefined as undefined:
             compared[key] = undefined
     sound = [key for key, one in compared.items() if not isinstance(one, Undefined)]
-    loadings = [families.loading(control.variance or 0.0, treatments[key].variance or 0.0) for key in sound]
+    loadings = [families.loading(controls[key].variance or 0.0, treatments[key].variance or 0.0) for key in sound]
     together = families.dunnett_normal(terms.confidence, loadings) if sound else 0.0
     lifts = {}
     for key, one in compared.items():
         if isinstance(one, Undefined):
-            lifts[key] = _undefined(control, treatments[key], one.reason)
+            lifts[key] = _undefined(controls[key], treatments[key], one.reason)
             continue
         own = _reading(one, families.own_multiple(one.degrees_of_freedom, terms.confidence), _own_p(one))
         simultaneous = _simultaneous(one, together, loadings)
-        anytime = _anytime(one, control, treatments[key], terms)
-        look = _look(one, control.n + treatments[key].n, terms)
+        anytime = _anytime(one, controls[key], treatments[key], terms)
+        look = _look(one, controls[key].n + treatments[key].n, terms)
         lifts[key] = replace(_lift(own, simultaneous, anytime), group_sequential=look)
     return lifts
 
@@ -286,7 +304,7 @@ def _comparison(kind: Kind, control: Moments, treatment: Moments) -> Comparison:
 
 
 def _saved(control: Moments, treatment: Moments, control_after: Moments, treatment_after: Moments) -> float | None:
-    before = (control.without_covariates().variance or 0.0) + (treatment.without_covariates().variance or 0.0)
+    before = (control.variance or 0.0) + (treatment.variance or 0.0)
     after = (control_after.variance or 0.0) + (treatment_after.variance or 0.0)
     return 1 - after / before if before else None
 

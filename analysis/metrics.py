@@ -93,6 +93,17 @@ class Metric:
         return _is_money(self.numerator) and not (self.denominator and _is_money(self.denominator))
 
     @property
+    def needs_costs(self) -> bool:
+        """Whether it can be had only where the cost of every order is known."""
+        return any(name.removeprefix("any ") in ("margin", "cost") for name in self.columns)
+
+    @property
+    def by_day(self) -> str | None:
+        """The column whose daily sums its curve since the exposure is of; None where there is none."""
+        column = {"buyer": "orders"}.get(self.numerator, self.numerator.removeprefix("any "))
+        return None if self.quantile is not None or column in FLAG_MEANINGS else column
+
+    @property
     def by_history(self) -> bool:
         """Whether a unit's orders before its exposure say something about it."""
         return self.quantile is None and all(name in _WITH_HISTORY for name in self.columns)

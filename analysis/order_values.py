@@ -36,10 +36,11 @@ class Bands:
             found[self.of(value)] += orders
         return found
 
-    def ends(self, band: int, highest: int) -> tuple[int, int]:
-        """Give a band's ends; the last one reaches to the highest value."""
+    def ends(self, band: int, lowest: int, highest: int) -> tuple[int, int]:
+        """Give a band's ends; the first one reaches down to the lowest value, the last one up to the highest."""
         low = self.start + band * self.width
-        return low, max(low + self.width, highest) if band == self.count - 1 else low + self.width
+        high = low + self.width
+        return (min(low, lowest) if not band else low), (max(high, highest) if band == self.count - 1 else high)
 
 
 def bands(values: Values) -> Bands:
@@ -76,20 +77,20 @@ def describe(arms: Mapping[str, Values], units: int) -> dict[str, dict[str, Any]
         }
         return {key: {**empty, "reason": "no counted orders"} for key in arms}
     shared = bands(dict(sorted(pooled.items())))
-    highest = max(pooled)
+    lowest, highest = min(pooled), max(pooled)
     control = next(iter(arms))
     found = {}
     for key, values in arms.items():
-        found[key] = _described(values, shared, highest, units)
+        found[key] = _described(values, shared, (lowest, highest), units)
         if key != control:
             found[key]["modal_band_moved"] = moved(shared, arms[control], values)
     return found
 
 
-def _described(values: Values, shared: Bands, highest: int, units: int) -> dict[str, Any]:
+def _described(values: Values, shared: Bands, outermost: tuple[int, int], units: int) -> dict[str, Any]:
     n = sum(values.values())
     counts = shared.counts(values)
-    ends = [shared.ends(band, highest) for band in range(shared.count)]
+    ends = [shared.ends(band, *outermost) for band in range(shared.count)]
     histogram = [
         {"from": low / units, "to": high / units, "orders": orders}
         for (low, high), orders in zip(ends, counts, strict=True)

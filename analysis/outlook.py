@@ -14,6 +14,7 @@ from analysis.verdict import Verdict, leader
 from experiments.declaration import declared_dict
 
 MONTH_DAYS = 30
+LEAST_SHARE = 1e-4  # of the traffic; fewer are stray units of an experiment that was stopped so
 _VALUES = ("revenue_per_visitor", "margin_per_visitor")
 
 
@@ -29,12 +30,19 @@ def outlook(study: Study, metrics: Mapping[str, MetricResult], verdict: Verdict)
     if not days:
         return replace(verdict, monthly_value=_no_money("no exposures yet"), days_left_reason="no exposures yet")
     span = max(1.0, (min(study.asked.as_of_ms, days[-1] + DAY_MS) - days[0]) / DAY_MS)
-    declared = study.epochs[-1].declared if study.epochs else declared_dict(study.experiment)
-    per_day = sum(cell.moments.n for cell in arms.values()) / span / taking_part(declared)
+    per_day = _eligible(study) / span
     left, reason = _days_left(study, arms, verdict, per_day, span)
     variant = verdict.variant or leader(metrics[study.experiment.metrics.primary])
     money = _monthly(study, metrics, variant, per_day)
     return replace(verdict, monthly_value=money, days_left=left, days_left_reason=reason)
+
+
+def _eligible(study: Study) -> float:
+    """Give how many units met the trigger, whatever share of them each epoch let in."""
+    shares = {one.number: taking_part(one.declared) for one in study.epochs}
+    now = taking_part(declared_dict(study.experiment))
+    units = ((shares.get(place[1], now), cell.moments.n) for place, cell in study.cells.items())
+    return sum(n / share for share, n in units if share > LEAST_SHARE)
 
 
 def _monthly(study: Study, metrics: Mapping[str, MetricResult], variant: str | None, per_day: float) -> dict[str, Any]:

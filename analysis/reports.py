@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis import bayes, breakdowns, curves
-from analysis.adjustment import stratified
 from analysis.cells import Cell, Place
 from analysis.checks import check
 from analysis.decomposition import decompose
 from analysis.explained import funnel, interactions, order_values, quantile_arms, segments
 from analysis.facts import HISTORY_DAYS
-from analysis.lifts import Capped, Lift, compare
+from analysis.lifts import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Capped, Lift, compare
 from analysis.metrics import Metric, columns_of
 from analysis.moments import Moments
 from analysis.outlook import outlook
@@ -27,7 +26,6 @@ from experiments.errors import AnalysisError
 from experiments.holdout import holdout_experiment
 from experiments.loading import Configs, load
 
-MIN_ANYTIME_BUYERS = 30
 Caps = tuple[Sequence[str], Mapping[str, Moments], Mapping[str, tuple[float, float]]]  # columns, arms, caps by column
 COVARIATE = f"the same over the {HISTORY_DAYS} days before the exposure"
 
@@ -100,13 +98,20 @@ def _report(
     since = _since(source, study)
     checks = check(source, study, arms, metrics, fates, strays, split, since)
     guardrails, verdict = decide(experiment, metrics, checks)
+    if study.plan_changed:
+        told = "The plan, the primary metric or a guardrail was changed after the start: readings on any day hold for the first."
+        verdict = replace(verdict, reasons=[*verdict.reasons, told])
     counted = sum(arm.orders for arm in arms.values())
     details: dict[str, Any] = {
         "decomposition": _decomposition(study),
-        "order_values": order_values(source, asked),
+        "order_values": order_values(source, study.newest),
         "funnel": funnel(source, study),
         "segments": {name: one.shown for name, one in split.items()},
-        "curves": {"cumulative": _cumulative(study), "since_exposure": since.points},
+        "curves": {
+            "cumulative": _cumulative(study),
+            "since_exposure": since.points,
+            "since_exposure_of": None if _primary(study) is None else study.metrics[primary].by_day,
+        },
     }
     others = {other: asked_of(source, loaded, _experiment(loaded, other), asked.as_of_ms)[0] for other in beside}
     if others:
@@ -152,48 +157,38 @@ def _declared(study: Study) -> Mapping[str, Any]:
 
 
 def _metrics(source: Source, study: Study, arms: Mapping[str, Cell]) -> dict[str, MetricResult]:
-    strata = study.strata
-    whole = {key: cell.moments for key, cell in arms.items()}
-    if len(strata) > 1:
-        taking = [study.control, *study.active]
-        whole |= stratified([{key: one[key].moments for key in taking} for one in strata])
     few = min(arms[key].buyers for key in (study.control, *study.active)) < MIN_ANYTIME_BUYERS
-    not_anytime = f"fewer than {MIN_ANYTIME_BUYERS} buyers in a variant" if few else None
+    not_anytime = TOO_FEW_BUYERS if few else None
     capped = _capped(source, study, arms)
-    found = {
-        name: _metric(source, study, metric, arms, whole, not_anytime, capped) for name, metric in study.metrics.items()
-    }
+    found = {name: _metric(source, study, metric, arms, not_anytime, capped) for name, metric in study.metrics.items()}
     secondary = [name for name in found if name != study.experiment.metrics.primary]  # the primary decides alone
     return dict(across(found, secondary, study.experiment.metrics.correction))
 
 
 def _metric(
-    source: Source,
-    study: Study,
-    metric: Metric,
-    arms: Mapping[str, Cell],
-    whole: Mapping[str, Moments],
-    not_anytime: str | None,
-    capped: Caps,
+    source: Source, study: Study, metric: Metric, arms: Mapping[str, Cell], not_anytime: str | None, capped: Caps
 ) -> MetricResult:
     """Compare the arms that take part, on their own and with what is known of the units before."""
     orders = sum(arm.orders for arm in arms.values())
     uncosted = orders - sum(arm.costed for arm in arms.values())
     blank = MetricResult(metric.kind, dict.fromkeys(arms), {}, metric.is_money, None, metric.better)
-    if uncosted and {"margin", "cost"} & set(metric.columns):
+    if uncosted and metric.needs_costs:
         return replace(blank, reason=f"the cost of {uncosted:,} of {orders:,} orders is not known")
-    plan = study.experiment.plan
-    if metric.quantile is not None:
-        moments, reason = quantile_arms(source, study.asked, metric.quantile)
+    controls: Moments | Mapping[str, Moments]
+    if metric.quantile is not None:  # quantiles cannot be combined over sets of weights: the newest is read
+        shown, reason = quantile_arms(source, study.newest, metric.quantile)
         if reason:
-            return replace(blank, moments=moments or blank.moments, reason=reason)
+            return replace(blank, moments=shown or blank.moments, reason=reason)
+        totals, controls, treatments = shown, shown[study.control], {key: shown[key] for key in study.active}
     else:
-        history = metric.columns if metric.by_history else ()
-        moments = {key: study.pick(one, metric.columns, history) for key, one in whole.items()}
+        controls, treatments = study.paired(metric.columns, metric.columns if metric.by_history else ())
+        totals = {key: study.pick(cell.moments, metric.columns) for key, cell in arms.items()}
+        shown = study.shown(metric.columns)
+    plan = study.experiment.plan
     lifts = compare(
-        metric.kind if len(study.strata) == 1 else "mean",
-        moments[study.control],
-        {key: moments[key] for key in study.active},
+        "mean" if len(study.strata) > 1 and metric.quantile is None else metric.kind,
+        controls,
+        treatments,
         plan.confidence,
         planned_units(plan),
         not_anytime,
@@ -201,8 +196,7 @@ def _metric(
         COVARIATE,
     )
     lifts = _with_capped(study, metric, lifts, capped)
-    plain = {key: one.without_covariates() for key, one in moments.items()}
-    return MetricResult(metric.kind, plain, lifts, metric.is_money, None, metric.better)
+    return MetricResult(metric.kind, shown, lifts, metric.is_money, None, metric.better, totals)
 
 
 def _capped(source: Source, study: Study, arms: Mapping[str, Cell]) -> Caps:
@@ -228,11 +222,9 @@ def _with_capped(study: Study, metric: Metric, lifts: Mapping[str, Lift], capped
 
 
 def _decomposition(study: Study) -> dict[str, Any]:
-    strata = [{key: study.pick(cell.moments, FACTORS) for key, cell in one.items()} for one in study.strata]
-    taking = [study.control, *study.active]
-    arms = strata[0] if len(strata) == 1 else stratified([{key: one[key] for key in taking} for one in strata])
-    plan = study.experiment.plan
-    return decompose(arms[study.control], {key: arms[key] for key in study.active}, plan.confidence)
+    controls, treatments = study.paired(FACTORS)
+    confidence = study.experiment.plan.confidence
+    return {key: decompose(controls[key], {key: arm}, confidence)[key] for key, arm in treatments.items()}
 
 
 def _family(study: Study) -> curves.Family:
@@ -242,9 +234,10 @@ def _family(study: Study) -> curves.Family:
 
 
 def _primary(study: Study) -> Metric | None:
-    """Give the metric that curves and segments are of; quantiles do not add up, and have none."""
+    """Give the metric that curves are of; quantiles do not add up, and margins want every cost."""
     metric = study.metrics[study.experiment.metrics.primary]
-    return None if metric.quantile is not None else metric
+    uncosted = any(cell.costed < cell.orders for cell in study.cells.values())
+    return None if metric.quantile is not None or (metric.needs_costs and uncosted) else metric
 
 
 def _cumulative(study: Study) -> list[dict[str, Any]]:
@@ -257,18 +250,21 @@ def _cumulative(study: Study) -> list[dict[str, Any]]:
     told = []
     for (day, stratum), cells in sorted(days.items()):
         arms = study.merge(cells)
-        told.append((day, stratum, {key: study.pick(cell.moments, metric.columns) for key, cell in arms.items()}))
+        moments = {key: study.pick(cell.moments, metric.columns) for key, cell in arms.items()}
+        told.append(curves.Day(day, stratum, moments, {key: cell.buyers for key, cell in arms.items()}))
     return curves.cumulative(told, _family(study))
 
 
 def _since(source: Source, study: Study) -> curves.SinceExposure:
     metric = _primary(study)
-    if metric is None or len(study.strata) > 1:
+    column = None if metric is None else metric.by_day
+    if column is None:
         return curves.SinceExposure([], {})
-    column = metric.numerator if metric.kind == "mean" else {"buyer": "orders"}.get(metric.numerator, "net")
     units: dict[tuple[str, int], int] = {}
+    newest = study.newest
     for place, cell in study.cells.items():
-        at = (str(place[0]), int(place[2]))
-        units[at] = units.get(at, 0) + cell.moments.n
-    parts = breakdowns.by_days_since(source, study.asked, column)
-    return curves.since_exposure(parts, units, study.asked.as_of_ms, study.asked.window_days, _family(study))
+        if place[1] >= newest.since or len(study.strata) == 1:
+            at = (str(place[0]), int(place[2]))
+            units[at] = units.get(at, 0) + cell.moments.n
+    parts = breakdowns.by_days_since(source, newest, column)
+    return curves.since_exposure(parts, units, newest.as_of_ms, newest.window_days, _family(study))

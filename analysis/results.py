@@ -28,6 +28,7 @@ class MetricResult:
         is_money: Whether values are in the shop's currency.
         reason: Why the metric cannot be had, or a quantile has no interval.
         better: Whether the shop wants it higher or lower.
+        totals: Moments whose numerators and denominators are shown, where `moments` are combined over sets of weights.
     """
 
     kind: Kind
@@ -36,10 +37,12 @@ class MetricResult:
     is_money: bool = False
     reason: str | None = None
     better: Literal["higher", "lower"] = "higher"
+    totals: Mapping[str, Moments] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON values of the report."""
-        variants = {key: _arm_dict(arm, self.reason) for key, arm in self.moments.items()}
+        totals = self.totals or self.moments
+        variants = {key: _arm_dict(arm, totals.get(key), self.reason) for key, arm in self.moments.items()}
         shown: dict[str, Any] = {"kind": self.kind, "better": self.better, "variants": variants}
         shown["lifts"] = {key: one.to_dict() for key, one in self.lifts.items()}
         return shown if self.reason is None else shown | {"reason": self.reason}
@@ -140,16 +143,16 @@ class Report:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _arm_dict(arm: Moments | None, reason: str | None) -> dict[str, Any]:
-    if arm is None:
+def _arm_dict(arm: Moments | None, total: Moments | None, reason: str | None) -> dict[str, Any]:
+    if arm is None or total is None:
         empty = dict.fromkeys(("value", "std_error", "units", "numerator", "denominator"))
         return empty | {"reason": reason}
     shown: dict[str, Any] = {
         "value": arm.value,
         "std_error": arm.std_error,
         "units": arm.n,
-        "numerator": float(f"{arm.numerator:.15g}"),  # beyond that stands only what adding up leaves
-        "denominator": float(f"{arm.denominator:.15g}"),
+        "numerator": float(f"{total.numerator:.15g}"),  # beyond that stands only what adding up leaves
+        "denominator": float(f"{total.denominator:.15g}"),
     }
     if reason is not None:
         shown |= {"std_error": None, "reason": reason}

@@ -34,7 +34,6 @@ from experiments.errors import StoreError
 from experiments.money import exponent
 
 _MEANING = ("unit", "trigger", "salt")
-SAMPLE = 1000  # exposures that are looked at for an attribute before all of them are asked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +136,14 @@ class Source:
             self._repeats[asked] = int(self.rows(units.aggregate(n=units.count()))[0]["n"])
         return self._repeats[asked]
 
+    def left_out(self, asked: Asked) -> int:
+        """Count the units exposed since an epoch that are in no arm, since they saw several variants, in whichever epochs."""
+        if not self.repeated(asked.experiment, 0, asked.as_of_ms):
+            return 0
+        several = self._repeated(self.exposures(asked.experiment, 0, asked.as_of_ms))
+        seen = self.exposures(asked.experiment, asked.since, asked.as_of_ms)
+        return int(self.rows(seen.filter(seen.unit_id.isin(several.unit_id)).aggregate(n=_.unit_id.nunique()))[0]["n"])
+
     def earlier(self, key: str, since: int, as_of_ms: int) -> int:
         """Count the exposures of the epochs before one."""
         if since <= 1:
@@ -212,7 +219,7 @@ class Source:
         """Give facts with the exposures that they belong to: as prepared, or joined afresh where that lacks a column."""
         known = self._joined.get(asked.experiment)
         if known is not None and {*base_columns(columns), *by} <= set(known.columns):
-            return known
+            return known.filter(known.epoch >= asked.since) if asked.since > 1 else known
         return placed(self.facts(asked, columns), self.attributed(self.own(asked), by), asked)
 
     def units(
@@ -258,7 +265,9 @@ class Source:
         if self.holds("aliases"):  # devices of one customer are one unit, and its earliest exposure counts
             one = self._as_units(seen, "unit_id")
             seen = one.group_by("unit_id", "variant").aggregate(
-                epoch=one.epoch.min(), exposed_at_ms=one.exposed_at_ms.min(), attributes=one.attributes.min()
+                epoch=one.epoch.min(),
+                exposed_at_ms=one.exposed_at_ms.min(),
+                attributes=one.attributes.argmin(one.exposed_at_ms),
             )
         return seen.filter(seen.epoch >= since) if since > 1 else seen
 

@@ -1,9 +1,10 @@
 """What is read of one experiment, once, and shared by all parts of its report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.adjustment import paired, stratified
 from analysis.breakdowns import has_attribute
 from analysis.cells import Cell, Place, merged
 from analysis.facts import Asked
@@ -74,6 +75,47 @@ class Study:
     def merge(self, cells: Mapping[Place, Cell]) -> dict[str, Cell]:
         """Put cells together by variant."""
         return merged(cells, self.asked.variants, len(self.columns) + len(self.before))
+
+    def paired(
+        self, columns: Sequence[str], before: Sequence[str] = ()
+    ) -> tuple[dict[str, Moments], dict[str, Moments]]:
+        """Give the moments of each treatment, and of its control over the sets of weights in which both had units."""
+        strata = [
+            {key: self.pick(cell.moments, columns, before) for key, cell in stratum.items()} for stratum in self.strata
+        ]
+        return paired(strata, self.control, self.active)
+
+    def shown(self, columns: Sequence[str]) -> dict[str, Moments]:
+        """Give each arm's own moments, combined over the sets of weights in which it had units."""
+        strata = self.strata
+        sizes = [sum(cell.moments.n for cell in one.values()) for one in strata]
+        return {
+            key: stratified([{key: self.pick(one[key].moments, columns)} for one in strata], sizes)[key]
+            if len(strata) > 1
+            else self.pick(strata[0][key].moments, columns)
+            for key in self.asked.variants
+        }
+
+    @property
+    def plan_changed(self) -> bool:
+        """Whether what decides is declared otherwise than when the first of the epochs began."""
+        if not self.epochs:
+            return False
+        began, now = self.epochs[0].declared, declared_dict(self.experiment)
+        told = [
+            (one.get("plan"), one.get("metrics", {}).get("primary"), one.get("metrics", {}).get("guardrails"))
+            for one in (began, now)
+        ]
+        return told[0] != told[1]
+
+    @property
+    def newest(self) -> Asked:
+        """What is read where sums cannot be combined over sets of weights: the epochs that have the newest set."""
+        since = self.asked.since
+        for one, other in zip(self.epochs, self.epochs[1:], strict=False):
+            if other.weights != one.weights:
+                since = other.number
+        return replace(self.asked, since=since)
 
     def pick(self, moments: Moments, columns: Sequence[str], before: Sequence[str] = ()) -> Moments:
         """Give the moments of some columns, and of some of the history as covariates."""

@@ -211,7 +211,13 @@ def _quantiles(backend: Any, rows: Table, column: int, share: float, arms: Mappi
 
 def _ranked(key: str, n: int, share: float, at: Mapping[tuple[str, int], float]) -> Ranked:
     low, high = reach(n, share, MAX_MULTIPLE)
-    return Ranked(n, share, 1.0, lambda rank: at[key, min(max(rank, low), high)])
+
+    def value(rank: int) -> float:
+        if not low <= rank <= high:
+            raise Undefined("an interval so wide is beyond what was read of the values")
+        return at[key, rank]
+
+    return Ranked(n, share, 1.0, value)
 
 
 def _specs(

@@ -119,6 +119,8 @@ def _guardrail(margin: float, lift: Lift | None, better: str) -> dict[str, Any]:
     """Hold a metric against its margin; where lower is better, a rise is the loss, and `low` and `high` are of minus the lift."""
     relative = lift.anytime.relative if lift else None
     low, high = (None, None) if relative is None else _gain(relative, better)
+    if lift is not None and lift.absolute.estimate == 0 and lift.relative.estimate is None:  # 0 in both arms
+        return {"margin": margin, "passed": True, "low": 0.0, "high": 0.0, "reason": "no unit of either arm has any"}
     if low is None or high is None:
         reason = relative.reason if relative else "the metric cannot be had"
         return {"margin": margin, "passed": False, "low": None, "high": None, "reason": reason}
