@@ -43,6 +43,7 @@ as_of_option = click.option(
 @click.argument("key")
 @as_of_option
 @click.option("--with", "beside", multiple=True, metavar="KEY", help="Ask whether experiment KEY changes the effect.")
+@click.option("--watch", is_flag=True, help="Print again whenever the store has changed, until interrupted.")
 @click.option("--bayesian", is_flag=True, help="Give chances to be best and expected losses too, as a second voice.")
 @configs_option
 @store_option
@@ -52,6 +53,7 @@ def report(
     key: str,
     as_of: str | None,
     beside: tuple[str, ...],
+    watch: bool,
     bayesian: bool,
     configs: str,
     store_url: str,
@@ -62,6 +64,13 @@ def report(
     from analysis.reports import report as make_report
 
     as_of_ms = _as_of_ms(as_of)
+    if watch:
+        if format_ != "text" or out or as_of:
+            raise click.UsageError("--watch: found --format, --out or --as-of; wanted a report of now in the terminal")
+        from analysis.watching import watch as watch_store
+
+        watch_store(lambda: make_report(key, store_url, configs, None, beside, bayesian=bayesian), store_url, configs)
+        return
     try:
         made = make_report(key, store_url, configs, as_of_ms, beside, bayesian=bayesian)
     except AnalysisError as error:

@@ -15,7 +15,8 @@ def share(value: float | None) -> str:
     if value >= 100:
         return ">+9999%"
     digits = 0 if abs(value) >= 1 else 1
-    return _signed(f"{value:+.{digits}%}")
+    text = f"{value:+.{digits}%}"
+    return text[1:] if float(text[:-1]) == 0 else _signed(text)
 
 
 def share_range(low: float | None, high: float | None) -> str:

@@ -18,7 +18,7 @@ DECISIONS = {
     "stop": "Stop",
     "keep_running": "Keep running",
     "no_difference": "No difference that matters",
-    "withheld": "Verdict withheld",
+    "withheld": "Withheld",
 }
 DECISION_MEANS = {
     "ship": "It does better than the control on the metric that decides, and no guardrail has lost more than its margin.",
@@ -125,7 +125,7 @@ def headline(report: Report) -> str:
         return f"Ship {verdict.variant}"
     if verdict.decision == "stop":
         return f"Stop: keep {report.variants[0].key}"
-    return DECISIONS[verdict.decision]
+    return "Verdict withheld" if verdict.decision == "withheld" else DECISIONS[verdict.decision]
 
 
 def about(report: Report) -> list[str]:
