@@ -53,8 +53,18 @@ def fragment(report: Report, prefix: str = "c") -> Markup:
     return Markup(_rendered("fragment.html", **_values(report, prefix)))  # noqa: S704  autoescaped
 
 
+def body(report: Report, prefix: str = "c") -> str:
+    """Give the report without its style, for a page that has it."""
+    return _rendered("body.html", **_values(report, prefix))
+
+
+def refusal(title: str, reason: str) -> str:
+    """Give what stands where a report would be, had the data not refused one."""
+    return _rendered("refusal.html", title=title, reason=reason)
+
+
 def refused(title: str, reason: str) -> str:
-    """Give the page that stands where a report would be, had the data not refused one."""
+    """Give a refusal as a page of its own."""
     return _rendered("refused.html", title=title, reason=reason)
 
 

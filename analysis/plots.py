@@ -228,6 +228,28 @@ def steps(sheet: Sheet, title: str, counts: Mapping[str, int], alternative: str)
     return sheet.draw(title, alternative, len(counts) * 38 + 8, paint)
 
 
+def minutes(sheet: Sheet, title: str, counts: Mapping[str, Sequence[int]], alternative: str) -> Chart:
+    """Draw counts of every minute, a row a variant, on one scale; the last minute is now."""
+    top = max(1, *(max(one) for one in counts.values()))
+    panel, bottom = 52, 40
+
+    def paint(figure: Figure) -> None:
+        height = figure.get_size_inches()[1] * 72
+        for place, (key, one) in enumerate(counts.items()):
+            under = bottom + (len(counts) - 1 - place) * panel
+            axes = axes_at(figure, 40, under, 14, height - under - panel + 22)
+            axes.bar(range(1 - len(one), 1), one, 0.8, color=MUTED if place == 0 else FIXED, linewidth=0)
+            axes.set_ylim(0, top)
+            axes.set_xlim(-len(one) + 0.4, 0.6)
+            axes.set_yticks([0, top])
+            axes.tick_params(length=0, labelbottom=place == len(counts) - 1)
+            axes.set_title(shortened(key, LETTERS), loc="left", fontsize=LABEL, pad=3)
+            if place == len(counts) - 1:
+                axes.set_xlabel("minutes before now")
+
+    return sheet.draw(title, alternative, len(counts) * panel + bottom, paint)
+
+
 def _row_axes(figure: Figure, rows: int, limits: Ends, axis: str, tell: Tell) -> Any:
     axes = axes_at(figure, 24, 40, 24, 4)
     axes.set_xlim(limits)

@@ -323,3 +323,18 @@ def differs(name: str, segment: Mapping[str, Any]) -> list[str]:
         else:
             told.append(f"{key}: does the effect differ by {metric_title(name)}? p {figures.p(p_value)}, corrected.")
     return told
+
+
+# The dashboard.
+STATUSES = {"draft": "draft", "running": "running", "paused": "paused", "ended": "ended"}
+WORKING = "Being worked out: this page shows it as soon as it is there."
+BEHIND = "Newer events are being worked in."
+AS_OF = "Worked out {age}, in {took:.1f} s."
+HEALTHY = "checks passed"
+UNHEALTHY = "FAILED: {checks}"
+NO_SERVER = "Rejected requests and reload errors of the running server are known with `--server http://HOST:PORT`."
+NOT_LOADED = "The declarations in the folder cannot be read; what was read before is shown."
+NO_ARRIVALS = "No exposures in the last 60 minutes."
+OUTCOMES = {"accepted": "accepted", "duplicate": "sent again", "rejected": "rejected"}
+UNMATCHED = "{n:,} of {total:,} counted orders ({share:.1%}) have no visitor."
+PREVIEW = "A link shows its variant to whoever opens it for 24 hours, and is never logged as an exposure."

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from events.clock import now_ms
 from events.store import Store, open_store
 from experiments.loading import Configs
+from experiments.tokens import Signer
 from server.assignments import Assignments, mint_visitor_id
 from server.collect import Collector
 from server.counts import Counts
@@ -25,7 +26,6 @@ from server.keys import Keyring, authorise
 from server.live import Declarations
 from server.problems import Problem, Reply, json_reply, reply_to
 from server.requests import MAX_BODY_BYTES, IdentifyBody, read_body
-from server.tokens import Signer
 from server.visitors import cookie_visitor, set_cookie
 
 
