@@ -13,6 +13,7 @@ demo: $(VENV)/installed
 test: lint
 	@command -v curl >/dev/null || ./.ci/apt curl
 	@$(POSTGRES) || ./.ci/apt postgresql
+	@command -v chromium >/dev/null || ./.ci/apt chromium
 	$(BIN)/python -m pytest -n auto
 
 bench: $(VENV)/installed-test

@@ -125,7 +125,7 @@ def _add_files(app: Flask, background: Background) -> None:
 
 
 def _known(background: Background, key: str) -> None:
-    if key not in background.known:
+    if background.version and key not in background.known:
         abort(404)
 
 

@@ -17,6 +17,7 @@ from analysis.reports import report
 from analysis.sources import Source, open_source
 from experiments.declaration import declared_dict
 from experiments.errors import CrossliftError
+from experiments.holdout import holdout_experiment
 from experiments.loading import load
 
 MINUTES = 60
@@ -49,6 +50,7 @@ class Shown:
     Attributes:
         headline, decision: Of the verdict; None where there is none.
         failed: Trust checks that failed.
+        sample_ratio: What that check found.
         body: The report as HTML, or why there is none.
         declaration: As it stands in the folder, as YAML.
         took_s: How long it took to work out.
@@ -58,6 +60,7 @@ class Shown:
     headline: str
     decision: str | None
     failed: Sequence[str]
+    sample_ratio: str
     units: int
     body: str
     declaration: str
@@ -105,7 +108,11 @@ def read_declared(configs: str) -> Declared:
         loaded = load(configs)
     except (CrossliftError, OSError) as error:
         return Declared(error=str(error))
-    return Declared({key: (one.title, one.status) for key, one in loaded.experiments.items()})
+    found = {key: (one.title, one.status) for key, one in loaded.experiments.items()}
+    if loaded.shop.holdout:
+        whole = holdout_experiment(loaded.shop)
+        found[whole.key] = whole.title, whole.status
+    return Declared(found)
 
 
 def look(key: str, store: str, configs: str) -> Shown:
@@ -114,20 +121,22 @@ def look(key: str, store: str, configs: str) -> Shown:
     declaration, variants, epochs = "", [], []
     try:
         loaded = load(configs)
-        experiment = loaded.experiment(key)
-        declaration, variants = _yaml(declared_dict(experiment)), list(experiment.variants)
+        if key in loaded.experiments:
+            experiment = loaded.experiments[key]
+            declaration, variants = _yaml(declared_dict(experiment)), list(experiment.variants)
         with open_source(store, loaded.shop) as source:
             epochs = _epochs(source, key)
         made = report(key, store, configs, as_of_ms)
     except CrossliftError as error:
         body = html.refusal(key, str(error))
         took_s = time.monotonic() - began
-        return Shown(key, wording.REFUSED, None, [], 0, body, declaration, variants, epochs, as_of_ms, took_s)
+        return Shown(key, wording.REFUSED, None, [], "", 0, body, declaration, variants, epochs, as_of_ms, took_s)
     return Shown(
         key=key,
         headline=wording.headline(made),
         decision=made.verdict.decision if made.verdict else None,
         failed=wording.failed(made),
+        sample_ratio=next((check.detail for check in made.checks if check.name == "sample_ratio"), ""),
         units=sum(row.units for row in made.variants),
         body=html.body(made),
         declaration=declaration,
