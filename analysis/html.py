@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from analysis import figures, pictures, wording
 from analysis.charts import Chart, Sheet
-from analysis.lifts import Lift
+from analysis.lifts import Lift, Reading
 from analysis.results import MetricResult, Report
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -56,6 +56,29 @@ def fragment(report: Report, prefix: str = "c") -> Markup:
 def body(report: Report, prefix: str = "c") -> str:
     """Give the report without its style, for a page that has it."""
     return _rendered("body.html", **_values(report, prefix))
+
+
+def lift_table(lift: Lift) -> str:
+    """Give a lift's readings as a table with its style, for a notebook."""
+    readings: dict[str, Reading] = {"alone": lift, "with its family": lift.simultaneous, "on any day": lift.anytime}
+    if lift.adjusted is not None:
+        readings["adjusted, alone"] = lift.adjusted.lift
+    rows = [
+        [
+            name,
+            figures.share(one.relative.estimate),
+            figures.share_range(one.relative.low, one.relative.high),
+            *(
+                figures.NONE if end is None else f"{end:,.6g}"
+                for end in (one.absolute.estimate, one.absolute.low, one.absolute.high)
+            ),
+            figures.p(one.p_value),
+            one.relative.reason or one.reason or "",
+        ]
+        for name, one in readings.items()
+    ]
+    headers = ["reading", "lift", "interval", "difference", "low", "high", "p", "why not"]
+    return _rendered("lift.html", table=Sheetlet("The lift, read in several ways", headers, rows))
 
 
 def refusal(title: str, reason: str) -> str:

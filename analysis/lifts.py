@@ -96,6 +96,12 @@ class Lift(Reading):
                 shown[name] = one.to_dict()
         return shown if self.across_metrics is None else shown | {"across_metrics": dict(self.across_metrics)}
 
+    def _repr_html_(self) -> str:
+        """Show the readings in a notebook."""
+        from analysis.html import lift_table
+
+        return lift_table(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Adjusted:

@@ -137,7 +137,8 @@ def _print_verdict(report: Report, console: Console) -> None:
     word = wording.DECISIONS[verdict.decision].upper()
     style = _DECISION_STYLES[verdict.decision]
     console.print(Text("Verdict: ").append(word + (f" {verdict.variant}" if verdict.variant else ""), style=style))
-    reasons = [] if verdict.decision == "withheld" else verdict.reasons
+    told = [wording.readable(reason, report) for reason in verdict.reasons]
+    reasons = [] if verdict.decision == "withheld" else told
     for sentence in (*reasons, wording.money_sentence(report), wording.waiting(report)):
         if sentence:
             _print_wrapped(console, sentence, indent="  ")

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from analysis.dashboard.looking import Arriving, Declared, Shown, end_with_parent, look, look_at_arrival, read_declared
+from analysis.dashboard.looking import Arriving, Declared, Shown, begin_work, look, look_at_arrival, read_declared
 from analysis.dashboard.serving import Serving, ask
 from analysis.watching import STALE_S, configs_state, store_state
 from experiments.errors import StoreError
@@ -106,7 +106,7 @@ class Background:
     def _worked(self, name: str, state: Hashable, work: Callable[..., Found], *arguments: Any) -> Found:
         began = time.monotonic()
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)
+            self._pool = ProcessPoolExecutor(1, get_context("spawn"), begin_work)
         found = self._pool.submit(work, *arguments).result()
         finished = time.monotonic()
         self._done[name] = state, finished, finished - began

@@ -90,8 +90,9 @@ class Arriving:
     error: str | None = None
 
 
-def end_with_parent() -> None:
-    """End this process when the dashboard is gone, however it went."""
+def begin_work() -> None:
+    """Leave the processor to the pages, and end this process when the dashboard is gone, however it went."""
+    os.nice(10)
     parent = os.getppid()
 
     def watch() -> None:

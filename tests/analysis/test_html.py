@@ -8,6 +8,7 @@ import html5lib
 import pytest
 from click.testing import Result
 
+from analysis import Moments, lift
 from analysis.html import fragment, page
 from tests.analysis.cases import CASES, GERMAN, THAI, report_of
 from tests.analysis.conftest import World, fill
@@ -117,6 +118,14 @@ def test_a_refused_report_leaves_no_older_one(world: World, run: Run, tmp_path: 
     html5lib.HTMLParser(strict=True).parse(text)
     assert "found EUR beside USD; wanted one currency" in text
     assert "yesterday" not in text
+
+
+def test_notebooks_show_a_lift() -> None:
+    """Its readings, and why one cannot be had."""
+    found = lift(Moments.from_sums(3407, 1396.87, 52377.9767), Moments.from_sums(3461, 2422.7, 134698.29))
+    text = found._repr_html_()
+    assert "+9.4% to +171%" in text
+    assert "no number of units was planned before the start" in text
 
 
 def test_notebooks_show_the_report() -> None:
