@@ -140,7 +140,7 @@ def _values(report: Report, prefix: str = "c") -> dict[str, Any]:
 
 
 def _p_note(p_value: float | None) -> str:
-    return "" if p_value is None else f" (p {figures.p(p_value)})"
+    return "" if p_value is None else f" (p\u00a0{figures.p(p_value)})"
 
 
 def _parts(report: Report, sheet: Sheet) -> Iterator[Part]:

@@ -238,7 +238,7 @@ def minutes(sheet: Sheet, title: str, counts: Mapping[str, Sequence[int]], alter
         for place, (key, one) in enumerate(counts.items()):
             under = bottom + (len(counts) - 1 - place) * panel
             axes = axes_at(figure, 40, under, 14, height - under - panel + 22)
-            axes.bar(range(1 - len(one), 1), one, 0.8, color=MUTED if place == 0 else FIXED, linewidth=0)
+            axes.bar(range(1 - len(one), 1), one, 0.8, color=FIXED, linewidth=0)
             axes.set_ylim(0, top)
             axes.set_xlim(-len(one) + 0.4, 0.6)
             axes.set_yticks([0, top])
@@ -270,8 +270,10 @@ def _row_axes(figure: Figure, rows: int, limits: Ends, axis: str, tell: Tell) ->
 def _label(axes: Any, place: int, label: str, side: str) -> None:
     """Write a row's name at the left edge of the picture, and its estimate at the right one."""
     across = blended_transform_factory(axes.figure.transFigure, axes.transData)
-    axes.text(0.01, place - 0.18, label, transform=across, va="bottom")
-    axes.text(0.99, place - 0.18, side, transform=across, va="bottom", ha="right")
+    ground = {"facecolor": PAPER, "linewidth": 0, "pad": 1.5}  # no line of the grid runs through a name
+    for at, text, side_of in ((0.01, label, "left"), (0.99, side, "right")):
+        if text:
+            axes.text(at, place - 0.18, text, transform=across, va="bottom", ha=side_of, bbox=ground)
 
 
 def _interval(axes: Any, ends: Ends | None, place: float, limits: Ends, **style: Any) -> None:

@@ -72,6 +72,7 @@ DECIDES = "decides"
 MIND = "Not to be believed yet: {checks} failed."
 EARLY = "The planned size has not been reached: until then only the last column may be read."
 ONE_READING = "Interval and p hold for one reading, at the planned size{together}."
+ONE_READING_OF_A_FILE = "Interval and p hold for one reading, at a size that was fixed before{together}."
 ANY_DAY = "The last column holds on every day it is read."
 FOREST_NOTE = (
     "Dot: estimate. Thick line: {level} interval for one reading at the planned size. Thin line: holds on any day."
@@ -207,10 +208,9 @@ def waiting(report: Report) -> str | None:
 def legend(report: Report) -> str:
     """Say how intervals and p may be read."""
     together = "" if len(report.variants) == 2 else ", for all variants together"
-    sentences = [ONE_READING.format(together=together)]
-    if report.verdict is not None:
-        sentences.append(ANY_DAY)
-    return " ".join(sentences)
+    if report.verdict is None:
+        return ONE_READING_OF_A_FILE.format(together=together)
+    return f"{ONE_READING.format(together=together)} {ANY_DAY}"
 
 
 def notes(metric: MetricResult, report: Report) -> list[str]:

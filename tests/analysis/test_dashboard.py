@@ -257,7 +257,7 @@ def test_pages_do_not_wait_while_reports_are_worked_out(world: World, tmp_path: 
     opener.open(Request(f"http://127.0.0.1:{ports[0]}/login", data), timeout=20).read()
     until(lambda: "<svg" in get("/experiments/ab") if "ab" in background.known else False)
     before = background.version
-    slowest = []
+    slowest: list[float] = []
     while len(slowest) < 3 and min(slowest, default=1.0) >= 0.2:  # of three rounds: the machine may have other work too
         slowest.append(sorted(timed(world, get, len(slowest)))[98])
     assert min(slowest) < 0.2
