@@ -28,13 +28,14 @@ class Sheetlet:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A section below the verdict: charts, tables, and the caveats that apply to them."""
+    """A section below the verdict: charts, tables, those that open when asked for, and the caveats that apply to them."""
 
     title: str
     charts: list[Chart] = field(default_factory=list)
     tables: list[Sheetlet] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     badge: str = ""
+    more: list[Sheetlet] = field(default_factory=list)
 
 
 def page(report: Report) -> str:
@@ -166,7 +167,29 @@ def _metric(name: str, report: Report, sheet: Sheet) -> Part:
     caption = f"{title} by variant, with the lift over {control}"
     table = Sheetlet(caption, _headers(report), [_metric_row(key, metric, report) for key in metric.moments])
     charts = [pictures.metric(sheet, title, metric, report)] if metric.lifts else []
-    return Part(title, charts, [table], [*notes, *wording.notes(metric, report)], badge)
+    notes += wording.notes(metric, report)
+    return Part(title, charts, [table], notes, badge, [_otherwise(metric, report)] if metric.lifts else [])
+
+
+def _otherwise(metric: MetricResult, report: Report) -> Sheetlet:
+    """Give the readings that the verdict does not rest on."""
+    rows = []
+    for key, lift in metric.lifts.items():
+        found: list[tuple[str, Reading]] = [(wording.ALONE, lift)]
+        if lift.adjusted is not None:
+            found.append((wording.ADJUSTED.format(covariate=lift.adjusted.covariate), lift.adjusted.lift.simultaneous))
+        if lift.capped is not None:
+            cap = wording.value(lift.capped.high, metric, report)
+            found.append((wording.CAPPED.format(cap=cap), lift.capped.lift.simultaneous))
+        if lift.group_sequential is not None:
+            look = lift.group_sequential
+            found.append((wording.LOOK.format(number=look.number, looks=look.looks), look.reading))
+        for name, one in found:
+            told = figures.share_range(one.relative.low, one.relative.high)
+            told = one.relative.reason or one.reason or "" if told == figures.NONE else told
+            rows.append([key, name, figures.share(one.relative.estimate), told, figures.p(one.p_value)])
+    headers = ["variant", "reading", "lift", f"{figures.level(report.confidence)} interval", "p"]
+    return Sheetlet(wording.OTHERWISE, headers, rows)
 
 
 def _headers(report: Report) -> list[str]:

@@ -90,6 +90,11 @@ SEGMENTS = (
     "Segments suggest what to try next; they do not decide. p are corrected for the number of segments and variants."
 )
 FUNNEL = "What was seen and done does not decide: only the exposed, in all variants alike, can be compared."
+OTHERWISE = "The same comparisons read otherwise; the verdict does not rest on these"
+ALONE = "this comparison alone"
+ADJUSTED = "adjusted for {covariate}"
+CAPPED = "the largest values capped at {cap}"
+LOOK = "at planned look {number} of {looks}"
 CUT = "An arrow marks an interval that goes on beyond the picture."
 
 METHODS = (
