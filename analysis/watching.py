@@ -25,8 +25,10 @@ def store_state(url: str) -> Hashable:
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
         return tuple(_file_state(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
-    import psycopg
-
+    try:
+        import psycopg
+    except ImportError as error:
+        raise StoreError(f"--store: PostgreSQL wants the extra: pip install 'crosslift[postgres]' ({error})") from None
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             changes = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint FROM pg_stat_user_tables"
