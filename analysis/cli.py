@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from analysis.dashboard.command import dashboard
 from events.cli import store_option
 from experiments.cli import configs_option, format_option
-from experiments.errors import RequestError
+from experiments.errors import AnalysisError, RequestError
 
 if TYPE_CHECKING:
     from analysis.results import Report
@@ -27,7 +28,7 @@ def _writable(_context: click.Context, _option: click.Parameter, path: Path | No
 
 
 report_format_option = click.option(
-    "--format", "format_", type=click.Choice(["text", "json", "csv"]), default="text", show_default=True
+    "--format", "format_", type=click.Choice(["text", "html", "json", "csv"]), default="text", show_default=True
 )
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), callback=_writable, help="Write there instead of to the terminal."
@@ -43,6 +44,7 @@ as_of_option = click.option(
 @click.argument("key")
 @as_of_option
 @click.option("--with", "beside", multiple=True, metavar="KEY", help="Ask whether experiment KEY changes the effect.")
+@click.option("--watch", is_flag=True, help="Print again whenever the store has changed, until interrupted.")
 @click.option("--bayesian", is_flag=True, help="Give chances to be best and expected losses too, as a second voice.")
 @configs_option
 @store_option
@@ -52,6 +54,7 @@ def report(
     key: str,
     as_of: str | None,
     beside: tuple[str, ...],
+    watch: bool,
     bayesian: bool,
     configs: str,
     store_url: str,
@@ -61,7 +64,23 @@ def report(
     """Report what experiment KEY has moved; `holdout` reports what the whole programme brings."""
     from analysis.reports import report as make_report
 
-    _show(make_report(key, store_url, configs, _as_of_ms(as_of), beside, bayesian=bayesian), format_, out)
+    as_of_ms = _as_of_ms(as_of)
+    if watch:
+        if format_ != "text" or out or as_of:
+            raise click.UsageError("--watch: found --format, --out or --as-of; wanted a report of now in the terminal")
+        from analysis.watching import watch as watch_store
+
+        watch_store(lambda: make_report(key, store_url, configs, None, beside, bayesian=bayesian), store_url, configs)
+        return
+    try:
+        made = make_report(key, store_url, configs, as_of_ms, beside, bayesian=bayesian)
+    except AnalysisError as error:
+        if format_ == "html" and out:  # whoever opens the file must not find it empty, or an older report in it
+            from analysis.html import refused
+
+            out.write_text(refused(key, str(error)), encoding="utf-8")
+        raise
+    _show(made, format_, out)
 
 
 @click.command("aa-check")
@@ -149,8 +168,8 @@ def _show(made: "Report", format_: str, out: Path | None) -> None:
 
     from analysis.text import WIDTH, print_report
 
-    if format_ in ("json", "csv"):
-        text = made.to_json() + "\n" if format_ == "json" else made.to_frame().to_csv(index=False)
+    if format_ != "text":
+        text = _face(made, format_)
         if out:
             out.write_text(text, encoding="utf-8")
         else:
@@ -161,6 +180,16 @@ def _show(made: "Report", format_: str, out: Path | None) -> None:
             print_report(made, Console(file=file, width=WIDTH, highlight=False, markup=False))
         return
     print_report(made, Console(file=sys.stdout, width=WIDTH, highlight=False, markup=False))
+
+
+def _face(made: "Report", format_: str) -> str:
+    if format_ == "json":
+        return made.to_json() + "\n"
+    if format_ == "csv":
+        return made.to_frame().to_csv(index=False)
+    from analysis.html import page
+
+    return page(made)
 
 
 def _as_of_ms(text: str | None) -> int | None:
@@ -214,7 +243,6 @@ def plan(
     from analysis.plan import advice, given_baseline, needs, stored_baseline
     from analysis.sources import open_source
     from events.clock import now_ms
-    from experiments.errors import AnalysisError
     from experiments.loading import load
 
     loaded = load(configs)
@@ -306,4 +334,4 @@ def _is_there(store_url: str) -> bool:
     return Path(store_url.removeprefix("sqlite:///")).is_file() if store_url.startswith("sqlite:///") else True
 
 
-commands = [check, plan, report, analyze, aa_check]
+commands = [check, plan, report, analyze, aa_check, dashboard]

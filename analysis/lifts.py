@@ -115,6 +115,12 @@ class Lift(Reading):
             rows[name] = {"p_value": one.p_value, **ends}
         return pd.DataFrame.from_dict(rows, orient="index")
 
+    def _repr_html_(self) -> str:
+        """Show the readings in a notebook."""
+        from analysis.html import lift_table
+
+        return lift_table(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Adjusted:

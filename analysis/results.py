@@ -138,6 +138,12 @@ class Report:
 
         return pd.DataFrame([row for name, metric in self.metrics.items() for row in _frame_rows(name, metric)])
 
+    def _repr_html_(self) -> str:
+        """Show the report in a notebook."""
+        from analysis.html import fragment
+
+        return fragment(self, prefix=f"crosslift-{self.experiment}-{self.as_of_ms}-")
+
     def to_json(self) -> str:
         """Give the report as JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)

@@ -19,8 +19,8 @@ import psycopg
 from benchmarks.results import machine, median, table, write_section
 from events import Interaction, open_store
 from events.sql import INTERACTION
+from experiments.tokens import Claim, Signer
 from server.keys import create_key
-from server.tokens import Claim, Signer
 from tests.conftest import AB
 from tests.crashes import Supervised
 from tests.postgres import PostgresServer, binaries

@@ -14,9 +14,9 @@ from events.records import FUTURE_MS, AnyRecord, Exposure, Interaction, Interact
 from experiments.assignment import assign, unit_of
 from experiments.declaration import HOLDOUT
 from experiments.errors import RequestError
+from experiments.tokens import Claim, Signer
 from server.assignments import plain
 from server.live import Live
-from server.tokens import Claim, Signer
 
 _KINDS = get_args(InteractionKind)
 _INTERACTIONS = TypeAdapter(list[Interaction])

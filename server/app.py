@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from events.clock import now_ms
 from events.store import Store, open_store
 from experiments.loading import Configs
+from experiments.tokens import Signer
 from server.assignments import Assignments, mint_visitor_id
 from server.collect import Collector
 from server.cors import Cors
@@ -28,7 +29,6 @@ from server.ofrep import ofrep_routes
 from server.problems import Problem, Reply, json_reply, reply_to
 from server.requests import MAX_BODY_BYTES, IdentifyBody, read_body
 from server.snippet import script_route
-from server.tokens import Signer
 from server.tracked import tracked
 from server.visitors import cookie_visitor, set_cookie
 from server.webhooks.routes import webhooks

@@ -14,10 +14,10 @@ from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
 from experiments.holdout import HELD_OUT, PROGRAMME
 from experiments.offers import resolve
+from experiments.tokens import Claim, Signer
 from server.live import Declarations, Live
 from server.problems import Problem
 from server.requests import AssignmentsBody
-from server.tokens import Claim, Signer
 
 log = logging.getLogger("crosslift")
 

@@ -189,7 +189,7 @@ def preview(key: str, variant: str, url: str, hours: int, configs: str, store_ur
 
     from experiments.loading import load
     from experiments.refusals import describe
-    from server.tokens import Signer
+    from experiments.tokens import Signer
 
     experiment = load(configs).experiment(key)
     if variant not in experiment.variants:

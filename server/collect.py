@@ -13,13 +13,13 @@ from experiments.assignment import assign, unit_of
 from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
 from experiments.refusals import describe
+from experiments.tokens import Claim, Signer
 from server.alike import read_alike
 from server.assignments import claim_of, exposures_of, plain
 from server.keys import KeyKind
 from server.live import Declarations, Live
 from server.problems import Problem
 from server.requests import DerivedExposure, EventsBody, TokenExposure
-from server.tokens import Claim, Signer
 
 MONEY = ("order", "refund")  # what only a secret key may send
 TYPES = ("exposure", *get_args(InteractionKind), *MONEY)

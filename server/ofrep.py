@@ -17,13 +17,13 @@ from werkzeug.http import parse_etags
 from experiments.declaration import Experiment
 from experiments.holdout import HELD_OUT
 from experiments.refusals import describe, sentence
+from experiments.tokens import LIFETIME_S
 from server.assignments import Assignments
 from server.counts import Counts
 from server.keys import Keyring, authorise
 from server.live import Declarations
 from server.problems import Problem, json_reply, reply_to
 from server.requests import AssignmentsBody
-from server.tokens import LIFETIME_S
 
 REASONS = {
     "assigned": "SPLIT",

@@ -9,9 +9,9 @@ from events.clock import now_ms
 from events.store import Store
 from experiments.errors import RequestError
 from experiments.loading import load
+from experiments.tokens import Signer
 from server.collect import Collector
 from server.live import Declarations
-from server.tokens import Signer
 from server.tracked import READERS as TRACKED
 from server.tracked import Sender
 from server.webhooks.payloads import read_json

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from events import Exposure, Store, open_store
+from experiments.tokens import Signer
 from server import create_app
 from server.alike import read_alike
 from server.keys import KeyKind, create_key
 from server.live import Declarations
-from server.tokens import Signer
 from tests.server.conftest import NOW, Api
 
 DAY = 86_400_000

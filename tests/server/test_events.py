@@ -9,7 +9,7 @@ import pytest
 
 from events import Store
 from experiments import StoreError
-from server.tokens import Signer
+from experiments.tokens import Signer
 from tests.server.conftest import NOW, Api
 
 ORDER = {"type": "order", "order_id": "o1", "visitor_id": "anna", "ordered_at_ms": NOW, "gross": "19.90"}

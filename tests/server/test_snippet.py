@@ -4,10 +4,10 @@ import gzip
 import re
 
 from events import Store
+from experiments.tokens import Signer
 from server import create_app
 from server.keys import create_key
 from server.snippet import SCRIPT, integrity
-from server.tokens import Signer
 from tests.conftest import ROOT, WriteConfigs
 from tests.server.conftest import NOW, Api
 
