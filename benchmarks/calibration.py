@@ -180,7 +180,7 @@ def error_rates(page: Page, runs: int = 10_000) -> None:
         "## Nothing differs: how often 5% tests alarm\n\nShould be 5%. 4,000 visitors at 50/50, 20,000 at 90/10, 2,000 in each "
         "of 6 arms, where an alarm is any of five comparisons held together (Dunnett). A miss, shown as one: at 90/10 money "
         "alarms too often, 6% with 400 buyers in the small arm and 7 to 9% with 80. Means of few skewed values are not normal, "
-        "and unequal arms do not cancel it; the verdict does not rest on these p, and `crosslift aa-check` shows a shop its own.\n\n"
+        "and unequal arms do not cancel it; the verdict does not rest on these p; `crosslift aa-check` shows a shop its own.\n\n"
         + table(["metric", *DESIGNS], [[metric, *row] for metric, row in told.items()])
     )
 
