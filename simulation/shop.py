@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -44,10 +45,11 @@ def serve_demo(configs_dir: str, shoppers: int | None, seed: int, console: Conso
         count = ["--shoppers", str(shoppers or truth.shoppers)]
         run_command(console, [*arguments, *count], {"CROSSLIFT_SECRET_KEY": keys["secret"]})
         previews = _previews(console, configs, common)
-        with _shop(configs_dir, server, keys, previews) as address:
+        with _shop(configs_dir, server, keys, previews) as address, _dashboard(common, server) as (board, token):
             console.print()
             console.print(f"The demo shop is at {address} and shoppers keep coming. Ctrl-C ends it.", style="bold")
-            console.print("Its footer switches between the variants. See what moved:")
+            console.print(f"The dashboard is at {board} and opens to the token {token}", style="bold")
+            console.print("The shop's footer switches between the variants. See what moved:")
             for key in truth.experiments:
                 console.print(f"  crosslift report {key} --store {store}", style="cyan", soft_wrap=True)
             if sys.stdout.isatty():
@@ -78,20 +80,35 @@ def _previews(console: Console, configs: Configs, common: list[str]) -> Path:
 def _shop(configs_dir: str, server: str, keys: dict[str, str], previews: Path) -> Iterator[str]:
     """Run the shop; it is another program, which asks the server over HTTP alone."""
     command = [sys.executable, "-m", "storefront", "--server", server, "--port", "0", "--configs", configs_dir]
-    environment = os.environ | {f"CROSSLIFT_{kind.upper()}_KEY": key for kind, key in keys.items()}
-    shop = subprocess.Popen(  # noqa: S603
-        [*command, "--previews", str(previews)], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    try:
-        said = shop.stdout.readline() if shop.stdout else ""
-        if "http://" not in said:
-            raise StoreError("`python -m storefront` did not start")
+    environment = {f"CROSSLIFT_{kind.upper()}_KEY": key for kind, key in keys.items()}
+    with _beside([*command, "--previews", str(previews)], environment) as said:
         yield said.split()[-1]
+
+
+@contextmanager
+def _dashboard(common: list[str], server: str) -> Iterator[tuple[str, str]]:
+    """Run the dashboard; gives its address and the token that opens it."""
+    token = secrets.token_urlsafe(12)
+    command = [sys.executable, "-m", "crosslift", "dashboard", "--port", "0", "--server", server, *common]
+    with _beside(command, {"CROSSLIFT_DASHBOARD_TOKEN": token}) as said:
+        address = next(word for word in said.split() if word.startswith("http://"))
+        yield address, token
+
+
+@contextmanager
+def _beside(command: list[str], environment: dict[str, str]) -> Iterator[str]:
+    """Run a program beside this one; gives the line in which it says where it listens."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)  # noqa: S603
+    try:
+        said = process.stdout.readline() if process.stdout else ""
+        if "http://" not in said:
+            raise StoreError(f"`{' '.join(command[1:4])}` did not start")
+        yield said
     finally:
-        shop.terminate()
-        shop.wait(timeout=20)
-        if shop.stdout:
-            shop.stdout.close()
+        process.terminate()
+        process.wait(timeout=20)
+        if process.stdout:
+            process.stdout.close()
 
 
 def _keep_coming(truth: Truth, configs: Configs, server: str, secret: str, seed: int) -> None:

@@ -195,6 +195,13 @@ def test_the_demo_serves_a_shop(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as demo:
         assert demo.stdout is not None
         said = next(line for line in demo.stdout if "The demo shop is at" in line)
+        board = (
+            next(line for line in demo.stdout if "The dashboard is at" in line)
+            .split("The dashboard is at ")[1]
+            .split()[0]
+        )
+        with urlopen(board) as page:
+            assert "token" in page.read().decode().lower()
         address = said.split("The demo shop is at ")[1].split()[0]
         with urlopen(f"{address}/products/kettle-swan") as page:
             shown = page.read().decode()
