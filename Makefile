@@ -1,10 +1,10 @@
-# `make demo`, `make test`, `make bench` and `make soak` each set up all they need. PYTHON=python3.13 takes another Python than python3.
+# `make demo`, `make test`, `make calibrate`, `make bench` and `make soak` each set up all they need. PYTHON=python3.13 takes another Python than python3.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 POSTGRES := command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
 
-.PHONY: demo test lint format bench soak clean
+.PHONY: demo test lint format calibrate bench soak clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -14,12 +14,17 @@ test: lint
 	@command -v curl >/dev/null || ./.ci/apt curl
 	@$(POSTGRES) || ./.ci/apt postgresql
 	@command -v chromium >/dev/null || ./.ci/apt chromium
+	@command -v npm >/dev/null || ./.ci/apt nodejs npm
 	$(BIN)/python -m pytest -n auto
 
 bench: $(VENV)/installed-test
 	@command -v wrk >/dev/null || ./.ci/apt wrk
 	@$(POSTGRES) || ./.ci/apt postgresql
 	$(BIN)/python -m benchmarks.events
+	$(BIN)/python -m benchmarks.reports
+
+calibrate: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.calibration
 
 soak: $(VENV)/installed-test
 	@$(POSTGRES) || ./.ci/apt postgresql

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from analysis import breakdowns, families
-from analysis.comparison import Means, Proportions, Undefined
+from analysis.comparison import Means, Proportions, Quantiles, Undefined
 from analysis.facts import Asked
 from analysis.metrics import Metric, columns_of, metrics_of
 from analysis.moments import Floats, Moments
-from analysis.quantiles import cluster_factor, error, ranks
+from analysis.quantiles import cluster_factor
+from analysis.ranked import Ranked
 from analysis.sources import Source, open_source
 from analysis.study import asked_of
 from events.clock import now_ms
@@ -50,8 +51,12 @@ class ErrorRate:
 
     @property
     def sound(self) -> bool | None:
-        """Whether the rate is what chance allows for 5%; None where nothing could be read."""
-        return None if self.rate is None or not self.expected else self.expected[0] <= self.rate <= self.expected[1]
+        """
+        Whether the rate is no more than chance allows for 5%; None where nothing could be read.
+
+        Fewer are no fault: where prices stand on few points, a quantile cannot err in exactly 5%, and errs less.
+        """
+        return None if self.rate is None or not self.expected else self.rate <= self.expected[1]
 
     def to_dict(self) -> dict[str, Any]:
         """Give JSON values."""
@@ -113,17 +118,18 @@ class Orders:
     values: Floats
     units: NDArray[np.intp]
 
-    def quantile(self, halves: NDArray[np.bool_], share: float) -> Moments:
-        """Give the moments of a quantile over the orders of some units; `halves` says of every unit whether it is one."""
+    def quantile(self, halves: NDArray[np.bool_], share: float) -> Ranked:
+        """Give the order statistics of some units' orders; `halves` says of every unit whether it is one."""
         mine = halves[self.units]
         at = np.flatnonzero(mine)
-        low, middle, high = ranks(len(at), share)
-        value = self.values[at[middle - 1]]
+        if not len(at):
+            raise Undefined("a half without orders")
+        sorted_values = self.values[at]
+        plain = Ranked(len(at), share, 1.0, lambda rank: float(sorted_values[rank - 1]))
         orders = np.bincount(self.units[at], minlength=len(halves))[halves].astype(float)
-        under = np.bincount(self.units[at[self.values[at] <= value]], minlength=len(halves))[halves].astype(float)
-        below = Moments.from_values(under, orders)
-        variance = error(self.values[at[low - 1]], self.values[at[high - 1]]) ** 2
-        return Moments.of_estimate(len(at), float(value), variance * cluster_factor(below, len(at)))
+        under = np.bincount(self.units[at[sorted_values <= plain.value]], minlength=len(halves))[halves].astype(float)
+        factor = cluster_factor(Moments.from_values(under, orders), len(at))
+        return Ranked(len(at), share, factor, plain.at)
 
 
 def _orders(source: Source, asked: Asked) -> Orders:
@@ -140,7 +146,7 @@ def _read(source: Source, asked: Asked, metrics: Mapping[str, Metric]) -> tuple[
     columns = columns_of(metrics.values())
     exposures = source.attributed(source.own(asked), [])
     units = int(source.rows(exposures.aggregate(n=exposures.count()))[0]["n"])
-    active = source.units(asked, exposures, columns, [], [])
+    active = source.units(asked, columns)
     rows = source.rows(
         active.select(**{f"c{index}": active[name] for index, name in enumerate(columns)}).limit(MAX_ACTIVE + 1)
     )
@@ -220,7 +226,7 @@ def _quantile_p(orders: Orders | None, share: float, dice: np.random.Generator) 
         return None
     half = dice.integers(0, 2, size=int(orders.units.max()) + 1, dtype=np.int8).astype(bool)
     try:
-        comparison = Means(orders.quantile(half, share), orders.quantile(~half, share))
+        comparison = Quantiles(orders.quantile(half, share), orders.quantile(~half, share))
     except Undefined:
         return None
     return families.own_p(comparison.statistic, comparison.degrees_of_freedom)
@@ -239,6 +245,5 @@ def _p(metric: Metric, one: Moments, other: Moments, columns: Sequence[str]) -> 
 def _rate(name: str, tests: int, alarms: int) -> ErrorRate:
     if not tests:
         return ErrorRate(name, 0, 0, None, "the metric has no values to compare")
-    return ErrorRate(
-        name, tests, alarms, (binom.ppf(0.0005, tests, ALPHA) / tests, binom.ppf(0.9995, tests, ALPHA) / tests)
-    )
+    low, high = (float(binom.ppf(tail, tests, ALPHA)) / tests for tail in (0.0005, 0.9995))
+    return ErrorRate(name, tests, int(alarms), (low, high))

@@ -1,5 +1,7 @@
 """What else is asked of a store for one report: each function is one query, and gives sums."""
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +10,7 @@ import numpy as np
 from ibis.expr.types import Table
 
 from analysis.cells import Cell, cells_of, centres_of, counted, summed, units_by_place
-from analysis.facts import DAY_MS, Asked, kept_exposures, one_if, order_facts, placed
+from analysis.facts import DAY_MS, Asked, one_if
 from analysis.moments import Moments
 from analysis.sources import SAMPLE, Source
 from experiments.money import exponent
@@ -20,7 +22,7 @@ def returning(
     source: Source, asked: Asked, columns: Sequence[str], units: Mapping[str, int]
 ) -> dict[tuple[str, str], Cell]:
     """Break the arms down into units that had bought before their exposure, and new ones."""
-    active = source.units(asked, kept_exposures(source.own(asked)), columns, ["orders"], [])
+    active = source.units(asked, columns, ["orders"])
     told = active.mutate(had=(active["before orders"] > 0).ifelse("returning", "new"))
     centres = centres_of(columns, source.typical(asked.as_of_ms))
     rows = source.rows(summed(told, columns, centres, ["had"]))
@@ -38,32 +40,50 @@ def has_attribute(source: Source, asked: Asked, name: str) -> bool:
 
 
 def capped(
-    source: Source, asked: Asked, columns: Sequence[str], column: str, share: float
-) -> tuple[dict[str, Cell], float, float] | None:
+    source: Source, asked: Asked, columns: Sequence[str], money: Sequence[str], share: float, sizes: Mapping[str, int]
+) -> tuple[dict[str, Moments], dict[str, tuple[float, float]]]:
     """
-    Cap a column at a percentile of the buyers of all arms together, at both ends.
+    Cap columns at a percentile of the buyers of all arms together, at both ends.
+
+    Args:
+        source, asked: The store, and what of it.
+        columns: What the moments are over.
+        money: Those of them that are capped.
+        share: The percentile, in (0.5, 1).
+        sizes: Units by variant.
 
     Returns:
-        The arms' sums over `columns`, and the two caps; None where too few bought to have such a percentile.
+        The arms' moments, and each column's two caps; none where too few bought to have such a percentile.
     """
-    exposures = kept_exposures(source.own(asked))
-    units = source.units(asked, exposures, list(dict.fromkeys(["buyer", *columns])), [], [])
-    bought = units.filter(units.buyer > 0)
-    n = int(source.rows(bought.aggregate(n=bought.count()))[0]["n"])
-    beyond = int(n * (1 - share))
-    if not beyond:
-        return None
-    high, low = (
-        float(source.rows(bought.order_by(order).select(end=bought[column]).limit(1, offset=beyond))[0]["end"])
-        for order in (bought[column].desc(), bought[column].asc())
-    )
-    clipped = units.mutate(
-        **{column: (units.buyer > 0).ifelse(ibis.greatest(ibis.least(units[column], high), low), 0.0)}
-    )
+    units = source.units(asked, list(dict.fromkeys(["buyer", *columns])))
+    ends = _ends(source, units.filter(units.buyer > 0), money, share)
+    if not ends:
+        return {}, {}
+    clipped = {
+        name: (units.buyer > 0).ifelse(ibis.greatest(ibis.least(units[name], high), low), 0.0)
+        for name, (low, high) in ends.items()
+    }
     centres = centres_of(columns, source.typical(asked.as_of_ms))
-    counts, _strays = units_by_place(source.rows(counted(exposures, asked.variants, [])), asked.variants, [])
-    rows = source.rows(summed(clipped, columns, centres, []))
-    return {place[0]: cell for place, cell in cells_of(rows, counts, centres, []).items()}, low, high
+    rows = source.rows(summed(units.mutate(**clipped), columns, centres, []))
+    cells = cells_of(rows, {(key,): n for key, n in sizes.items()}, centres, [])
+    return {place[0]: cell.moments for place, cell in cells.items()}, ends
+
+
+def _ends(source: Source, bought: Table, money: Sequence[str], share: float) -> dict[str, tuple[float, float]]:
+    """Give the values that as many buyers lie below, and above, as the percentile says."""
+    ranks = {f"rank{i}": ibis.row_number().over(ibis.window(order_by=bought[name])) for i, name in enumerate(money)}
+    told = bought.select(*money, **ranks, all=bought.count().over(ibis.window()))
+    beyond = (told["all"] * (1 - share)).floor()
+    at_ends = [(told[rank] == beyond) | (told[rank] == told["all"] - 1 - beyond) for rank in ranks]
+    rows = source.rows(told.filter(functools.reduce(operator.or_, at_ends)))
+    if not rows or int(rows[0]["all"] * (1 - share)) < 1:
+        return {}
+    found = {}
+    for i, name in enumerate(money):
+        n, outside = int(rows[0]["all"]), int(rows[0]["all"] * (1 - share))
+        at = {int(row[f"rank{i}"]): float(row[name]) for row in rows}
+        found[name] = (at[outside], at[n - 1 - outside])
+    return found
 
 
 def order_values(source: Source, asked: Asked) -> dict[str, dict[int, int]]:
@@ -77,10 +97,10 @@ def order_values(source: Source, asked: Asked) -> dict[str, dict[int, int]]:
     return found
 
 
-def below(source: Source, asked: Asked, thresholds: Mapping[str, int]) -> dict[str, Moments]:
+def below(source: Source, asked: Asked, thresholds: Mapping[str, float]) -> dict[str, Moments]:
     """Give per unit with orders how many were worth at most its arm's threshold, and how many there were, as a ratio."""
     inside = orders_inside(source, asked)
-    limit = ibis.cases(*((inside.variant == key, value) for key, value in thresholds.items()), else_=0)
+    limit = ibis.cases(*((inside.variant == key, value) for key, value in thresholds.items()), else_=0.0)
     units = inside.group_by("variant", "unit_id").aggregate(
         low=one_if(inside.minor <= limit).sum(), orders=inside.count().cast("float64")
     )
@@ -106,9 +126,8 @@ def below(source: Source, asked: Asked, thresholds: Mapping[str, int]) -> dict[s
 
 def orders_inside(source: Source, asked: Asked) -> Table:
     """Give the counted orders in their units' windows: variant, unit_id and value in minor units."""
-    orders = source.orders(asked.as_of_ms)
-    facts = order_facts(orders, source.table("order_lines"), source.rules, source.currency, asked, ["orders", "net"])
-    joined = placed(facts, source.own(asked).select("unit_id", "variant", "exposed_at_ms"), asked)
+    joined = source.joined(asked, ["orders", "net"])
+    joined = joined.filter(joined.orders > 0)
     kept = joined.filter(joined.inside > 0)
     return kept.select("variant", "unit_id", minor=(kept.net * 10.0 ** exponent(source.currency)).round().cast("int64"))
 
@@ -127,10 +146,7 @@ class Since:
 
 def by_days_since(source: Source, asked: Asked, column: str) -> list[Since]:
     """Break a column down by the day of the exposure, and by the days since."""
-    exposures = source.attributed(source.own(asked), [])
-    joined = placed(
-        source.facts(asked, [column]), exposures.select("unit_id", "variant", "exposed_at_ms", "day"), asked
-    )
+    joined = source.joined(asked, [column], ["day"])
     inside = joined.filter(joined.inside > 0)
     told = inside.mutate(offset=((inside.since_ms - inside.since_ms % DAY_MS) / DAY_MS).cast("int64"))
     units = told.group_by("variant", "day", "offset", "unit_id").aggregate(x=told[column].sum())
@@ -143,6 +159,11 @@ def by_days_since(source: Source, asked: Asked, column: str) -> list[Since]:
         Since(row["variant"], int(row["day"]), int(row["offset"]), int(row["n"]), float(row["s"]), float(row["q"]))
         for row in rows
     ]
+
+
+def count_units(units: Table, steps: Mapping[str, str]) -> Table:
+    """Count the units of each variant that took each step; `steps` names the flag of each."""
+    return units.group_by("variant").aggregate(**{step: units[flag].sum() for step, flag in steps.items()})
 
 
 def bots(source: Source, asked: Asked) -> dict[str, int]:
@@ -179,7 +200,7 @@ def together(source: Source, asked: Asked, other: Asked, column: str) -> dict[tu
     by = ["other_variant"]
     counts, _strays = units_by_place(source.rows(counted(both, asked.variants, by)), asked.variants, by)
     centres = centres_of([column], source.typical(asked.as_of_ms))
-    active = source.units(asked, both, [column], [], by)
+    active = source.units(asked, [column], [], by, both)
     cells = cells_of(source.rows(summed(active, [column], centres, by)), counts, centres, by)
     return {(place[0], place[1]): cell for place, cell in cells.items() if place[1] in other.variants}
 

@@ -7,6 +7,8 @@ from typing import Any
 import ibis
 from ibis import udf
 
+from events.lake import MANIFEST, TABLES
+from events.sql import is_integer
 from experiments.errors import StoreError
 
 _TEXTS = (("string", "string"), "string")
@@ -50,7 +52,24 @@ def connect(url: str) -> tuple[Any, str]:
         return backend, str(path)
     if url.startswith(("postgresql://", "postgres://")):
         return _connect_postgres(url), "the database"
-    raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE or postgresql://...")
+    if url.startswith("parquet:"):
+        return _connect_lake(Path(url.removeprefix("parquet:"))), url.removeprefix("parquet:")
+    raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE, postgresql://... or parquet:DIR")
+
+
+def _connect_lake(folder: Path) -> Any:
+    """Open a lake in DuckDB: a view of every table's files, or an empty table where it has none."""
+    if not (folder / MANIFEST).is_file():
+        raise StoreError(f"--store: found no {MANIFEST} in {folder}; wanted a lake that `crosslift export` wrote")
+    backend = ibis.duckdb.connect()
+    for name, table in TABLES.items():
+        files = str(folder / name / "**" / "*.parquet").replace("'", "''")
+        if any((folder / name).glob("**/*.parquet")):
+            backend.raw_sql(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{files}', hive_partitioning = false)")  # noqa: S608
+        else:
+            columns = ", ".join(f"{one} {'BIGINT' if is_integer(one) else 'VARCHAR'}" for one in table.columns)
+            backend.raw_sql(f"CREATE TABLE {name} ({columns})")
+    return backend
 
 
 def _connect_postgres(url: str) -> Any:
@@ -64,9 +83,16 @@ def _connect_postgres(url: str) -> Any:
         raise StoreError(f"--store: the database cannot be reached: {' '.join(str(error).split())}") from None
 
 
+def table_names(backend: Any) -> set[str]:
+    """Give the names of all tables; Ibis asks DuckDB in a way that DuckDB has deprecated."""
+    if backend.name == "duckdb":
+        return {row[0] for row in backend.con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
+    return set(backend.list_tables())
+
+
 def begin_snapshot(backend: Any) -> None:
     """Let all later queries see one moment."""
-    how = " ISOLATION LEVEL REPEATABLE READ, READ ONLY" if backend.name == "postgres" else ""
+    how = " ISOLATION LEVEL REPEATABLE READ" if backend.name == "postgres" else ""
     backend.con.execute(f"BEGIN{how}")
 
 
@@ -76,6 +102,12 @@ def json_text(backend: Any, column: Any, name: str) -> Any:
         return _postgres_json(column.cast("jsonb"), name)
     path = f'$."{name}"'
     return (_sqlite_json(column, path) if backend.name == "sqlite" else _duckdb_json(column, path)).cast("string")
+
+
+def materialise(backend: Any, expression: Any, name: str) -> Any:
+    """Run an expression into a temporary table of the connection, and give that table."""
+    backend.raw_sql(f"CREATE TEMPORARY TABLE {name} AS {backend.compile(expression)}")
+    return ibis.table(expression.schema(), name=name)
 
 
 def fetch(backend: Any, expression: Any) -> list[dict[str, Any]]:

@@ -10,13 +10,11 @@ from analysis.facts import Asked
 from analysis.metrics import Kind
 from analysis.moments import Moments
 from analysis.order_values import describe
-from analysis.quantiles import clustered, quantile
+from analysis.quantiles import clustered, quantile, scaled
 from analysis.segments import break_down, correct_interactions, interact, split
 from analysis.sources import Source
-from analysis.study import Study
+from analysis.study import FUNNEL, Study
 from experiments.money import exponent
-
-FUNNEL = {"seen": "viewer", "clicked": "any clicks", "added": "adder", "declined": "decliner", "bought": "buyer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +26,41 @@ class Segment:
 
 
 def quantile_arms(source: Source, asked: Asked, share: float) -> tuple[dict[str, Moments], str | None]:
-    """Give a quantile of the order values of every arm, in major units; or why it cannot be had."""
+    """Give a quantile of the order values of every arm, in major units; and why it has no error, where it has none."""
     values = breakdowns.order_values(source, asked)
+    unit = 10.0 ** exponent(source.currency)
+    reason = None
     try:
         at = {key: quantile(found, share) for key, found in values.items()}
-        below = breakdowns.below(source, asked, at)
-        minor = {key: clustered(found, share, below.get(key)) for key, found in values.items()}
     except Undefined as undefined:
         return {}, undefined.reason
-    scale = 10.0 ** -exponent(source.currency)
-    return {
-        key: Moments.of_estimate(arm.n, arm.means[0] * scale, (arm.variance or 0.0) * scale**2)
-        for key, arm in minor.items()
-    }, None
+    below = breakdowns.below(source, asked, at)
+    arms = {}
+    for key, found in values.items():
+        try:
+            minor = clustered(found, share, below.get(key))
+        except Undefined as undefined:  # the value can be had, its error not
+            reason = f"{key}: {undefined.reason}"
+            minor = Moments.of_estimate(sum(found.values()), at[key], 0.0)
+        arms[key] = scaled(minor, unit)
+    return arms, reason
 
 
 def order_values(source: Source, asked: Asked) -> dict[str, dict[str, Any]]:
     """Give every variant's order values whole."""
-    return describe(breakdowns.order_values(source, asked), 10.0 ** -exponent(source.currency))
+    return describe(breakdowns.order_values(source, asked), 10 ** exponent(source.currency))
 
 
-def funnel(source: Source, asked: Asked) -> dict[str, dict[str, int]]:
+def funnel(source: Source, study: Study) -> dict[str, dict[str, int]]:
     """Count the units that were exposed, saw, clicked, added, declined and bought; without interactions only the ends."""
     steps = FUNNEL if source.holds("interactions") else {"bought": "buyer"}
-    arms = source.arms(asked, list(steps.values()))
+    arms = study.arms()
+    rows = source.rows(breakdowns.count_units(source.units(study.asked, list(steps.values())), steps))
+    done = {row["variant"]: row for row in rows}
     found = {}
     for key, cell in arms.items():
-        found[key] = {"exposed": cell.moments.n}
-        found[key] |= {step: round(cell.moments.n * cell.moments.means[i]) for i, step in enumerate(steps)}
+        row = done.get(key, dict.fromkeys(steps, 0))
+        found[key] = {"exposed": cell.moments.n, **{step: round(row[step]) for step in steps}}
     return found
 
 
@@ -65,7 +70,7 @@ def segments(source: Source, study: Study, kind: Kind) -> dict[str, Segment]:
     found: dict[str, Segment] = {}
     if metric.quantile is not None or ("margin" in metric.columns and _uncosted(study)):
         return found
-    for name in study.experiment.metrics.segments:
+    for name in study.segments:
         cells = _cells_by(source, study, name, metric.columns)
         if cells is None:
             continue
@@ -91,8 +96,6 @@ def _cells_by(
         if not any(cell.moments.n for (_key, value), cell in told.items() if value == "returning"):
             return None
         return {place: cell.moments for place, cell in told.items()}
-    if not breakdowns.has_attribute(source, asked, name):
-        return None
     cells, _strays = source.cells(asked, columns, (), (name,))
     if len({value for _key, value in cells}) > breakdowns.MAX_VALUES:
         return None

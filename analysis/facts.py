@@ -22,13 +22,11 @@ DAY_MS = 86_400_000
 HISTORY_DAYS = 90  # how far back a unit's own orders are a covariate
 UNIT_COLUMN = {"visitor_id": "unit_id", "customer_id": "customer_id", "company_id": "company_id"}
 
-_FLAGS = ("buyer", "viewer", "adder", "accepter", "decliner", "abandoner")
+_FLAGS = ("buyer", "viewer", "adder", "abandoner")
 _MADE_OF = {
     "buyer": ("orders",),
     "viewer": ("impressions",),
     "adder": ("add_to_carts",),
-    "accepter": ("impressions", "add_to_carts"),
-    "decliner": ("impressions", "declines"),
     "abandoner": ("add_to_carts", "orders"),
 }
 
@@ -107,13 +105,13 @@ def interaction_facts(interactions: Table, currency: str, asked: Asked, base: Se
     return _fact(own, own.unit_id, own.occurred_at_ms, ibis.literal(0.0), values)
 
 
-def per_unit(facts: Table, exposures: Table, asked: Asked, columns: Sequence[str], before: Sequence[str]) -> Table:
+def per_unit(joined: Table, keys: Sequence[str], asked: Asked, columns: Sequence[str], before: Sequence[str]) -> Table:
     """
     Add facts up per unit.
 
     Args:
-        facts: See `order_facts`.
-        exposures: unit_id, variant, exposed_at_ms, and whatever else is to be kept of a unit: all of it is grouped by.
+        joined: See `placed`.
+        keys: `unit_id`, `variant`, and whatever else is to be kept of a unit.
         asked: The window.
         columns: Columns and flags over the window.
         before: Columns and flags over the history before the exposure; they are named `before NAME`.
@@ -121,16 +119,15 @@ def per_unit(facts: Table, exposures: Table, asked: Asked, columns: Sequence[str
     Returns:
         One row per unit with any fact, in the window or before.
     """
-    joined = placed(facts, exposures, asked)
     repeats = sorted({int(name.rpartition("_")[2]) for name in columns if name.startswith(("repeater_", "followed_"))})
     joined = _with_first(joined) if repeats else joined.filter((joined.inside + joined.before) > 0)
     sums = {f"in {name}": (joined[name] * joined.inside).sum() for name in base_columns(columns)}
     sums |= {f"pre {name}": (joined[name] * joined.before).sum() for name in (base_columns(before) if before else [])}
     sums["costed"] = (joined.costed * joined.inside).sum()
-    units = joined.group_by(*exposures.columns).aggregate(**sums, **_repeats(joined, repeats, asked))
+    units = joined.group_by(*keys).aggregate(**sums, **_repeats(joined, repeats, asked))
     values = {name: _unit_value(units, name, "in") for name in columns}
     values |= {f"before {name}": _unit_value(units, name, "pre") for name in before}
-    return units.select(*exposures.columns, all_orders=units["in orders"], all_costed=units.costed, **values)
+    return units.select(*keys, all_orders=units["in orders"], all_costed=units.costed, **values)
 
 
 def placed(facts: Table, exposures: Table, asked: Asked) -> Table:
@@ -228,8 +225,6 @@ def _unit_value(units: Table, name: str, when: str) -> Any:
         "buyer": lambda: did["orders"],
         "viewer": lambda: did["impressions"],
         "adder": lambda: did["add_to_carts"],
-        "accepter": lambda: did["impressions"] & did["add_to_carts"],
-        "decliner": lambda: did["impressions"] & did["declines"],
         "abandoner": lambda: did["add_to_carts"] & ~did["orders"],
     }[name]()
     return one_if(flag)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis import families
 from analysis.adjustment import adjusted
-from analysis.comparison import Comparison, Means, Proportions, Undefined
+from analysis.comparison import Comparison, Means, Proportions, Quantiles, Undefined
 from analysis.metrics import Kind
 from analysis.moments import Moments
 from analysis.sequential import group_sequential_bounds, repeated_p
 from experiments.errors import AnalysisError
 
+if TYPE_CHECKING:
+    import pandas
+
 MIN_ANYTIME_UNITS = 100
+SCALES, ENDS = ("absolute", "relative"), ("estimate", "low", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,19 @@ class Lift(Reading):
                 shown[name] = one.to_dict()
         return shown if self.across_metrics is None else shown | {"across_metrics": dict(self.across_metrics)}
 
+    def to_frame(self) -> pandas.DataFrame:
+        """Give one row for each reading: p, and estimate, low and high of the absolute and the relative lift."""
+        import pandas as pd
+
+        readings = {"alone": self, "simultaneous": self.simultaneous, "anytime": self.anytime}
+        if self.adjusted is not None:
+            readings["adjusted"] = self.adjusted.lift
+        rows = {}
+        for name, one in readings.items():
+            ends = {f"{scale}_{end}": getattr(getattr(one, scale), end) for scale in SCALES for end in ENDS}
+            rows[name] = {"p_value": one.p_value, **ends}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
     def _repr_html_(self) -> str:
         """Show the readings in a notebook."""
         from analysis.html import lift_table
@@ -169,6 +186,8 @@ def lift(control: Moments, treatment: Moments, confidence: float = 0.95, planned
     >>> found = lift(a, b)
     >>> round(found.p_value, 5), round(found.relative.low, 5), round(found.relative.high, 5)
     (0.02016, 0.09406, 1.70869)
+    >>> list(found.to_frame().index)
+    ['alone', 'simultaneous', 'anytime']
     """
     kind: Kind = "ratio" if control.is_ratio else "mean"
     return compare(kind, control, {"treatment": treatment}, confidence, planned_units)["treatment"]
@@ -245,7 +264,7 @@ def _compare(kind: Kind, control: Moments, treatments: Mapping[str, Moments], te
     compared: dict[str, Comparison | Undefined] = {}
     for key, arm in treatments.items():
         try:
-            compared[key] = Proportions(control, arm) if kind == "proportion" else Means(control, arm)
+            compared[key] = _comparison(kind, control, arm)
         except Undefined as undefined:
             compared[key] = undefined
     sound = [key for key, one in compared.items() if not isinstance(one, Undefined)]
@@ -262,6 +281,14 @@ def _compare(kind: Kind, control: Moments, treatments: Mapping[str, Moments], te
         look = _look(one, control.n + treatments[key].n, terms)
         lifts[key] = replace(_lift(own, simultaneous, anytime), group_sequential=look)
     return lifts
+
+
+def _comparison(kind: Kind, control: Moments, treatment: Moments) -> Comparison:
+    if kind == "proportion":
+        return Proportions(control, treatment)
+    if control.ranked is not None and treatment.ranked is not None:
+        return Quantiles(control.ranked, treatment.ranked)
+    return Means(control, treatment)
 
 
 def _saved(control: Moments, treatment: Moments, control_after: Moments, treatment_after: Moments) -> float | None:
@@ -312,7 +339,10 @@ def _look(one: Comparison, units: int, terms: _Terms) -> Look | None:
 
 
 def _reading(one: Comparison, multiple: float, p_value: float) -> Reading:
-    return Reading(Interval(one.estimate, *one.absolute(multiple)), _relative(one, multiple), p_value)
+    try:
+        return Reading(Interval(one.estimate, *one.absolute(multiple)), _relative(one, multiple), p_value)
+    except Undefined as undefined:
+        return _blank(one, undefined.reason)
 
 
 def _relative(one: Comparison, multiple: float) -> Interval:

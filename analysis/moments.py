@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.ranked import Ranked
 from experiments.errors import AnalysisError
 
 Floats = NDArray[np.float64]
@@ -40,6 +41,7 @@ class Moments:
             moments of all their columns together (k > 2), of which a metric picks one or two.
         scatter: Shape (k, k): sums over units of products of deviations from the means.
         covariates: How many of the last columns are of the time before the exposure: 0, 1 for a mean, 2 for a ratio.
+        ranked: A quantile's order statistics, by which it is compared; None for means and ratios.
 
     >>> whole = Moments.from_values([1.0, 2.0, 3.0, 4.0])
     >>> parts = Moments.from_values([1.0, 2.0]) + Moments.from_values([3.0, 4.0])
@@ -51,6 +53,7 @@ class Moments:
     means: Floats
     scatter: Floats
     covariates: int = 0
+    ranked: Ranked | None = None
 
     @classmethod
     def from_sums(
@@ -155,9 +158,9 @@ class Moments:
         return cls(n, means, deviations @ deviations.T, known_before)
 
     @classmethod
-    def of_estimate(cls, n: int, value: float, variance: float) -> Moments:
+    def of_estimate(cls, n: int, value: float, variance: float, ranked: Ranked | None = None) -> Moments:
         """Give the moments of a mean over n units that has this value, and this variance as an estimate."""
-        return cls(n, np.array([value]), np.array([[variance * n * (n - 1)]]))
+        return cls(n, np.array([value]), np.array([[variance * n * (n - 1)]]), ranked=ranked)
 
     @classmethod
     def zeros(cls, n: int, k: int) -> Moments:

@@ -48,7 +48,7 @@ def bands(values: Values) -> Bands:
 
     The bulk lies between the 0.5% and the 99% quantile: one order of ten thousand must not flatten all others.
     """
-    low, high = quantile(values, 0.005), quantile(values, 0.99)
+    low, high = math.floor(quantile(values, 0.005)), math.floor(quantile(values, 0.99))
     rough = max(1.0, (high - low) / BANDS)
     power = 10 ** math.floor(math.log10(rough))
     width = int(next(power * step for step in (1, 2, 5, 10) if power * step >= rough))
@@ -56,13 +56,13 @@ def bands(values: Values) -> Bands:
     return Bands(start, width, max(1, (high - start) // width + 1))
 
 
-def describe(arms: Mapping[str, Values], scale: float) -> dict[str, dict[str, Any]]:
+def describe(arms: Mapping[str, Values], units: int) -> dict[str, dict[str, Any]]:
     """
     Give every variant's order values, in major units.
 
     Args:
         arms: How often each value occurs, by variant, the control first; values in minor units.
-        scale: Major units in a minor one.
+        units: Minor units in a major one.
     """
     pooled: dict[int, int] = {}
     for values in arms.values():
@@ -80,18 +80,18 @@ def describe(arms: Mapping[str, Values], scale: float) -> dict[str, dict[str, An
     control = next(iter(arms))
     found = {}
     for key, values in arms.items():
-        found[key] = _described(values, shared, highest, scale)
+        found[key] = _described(values, shared, highest, units)
         if key != control:
             found[key]["modal_band_moved"] = moved(shared, arms[control], values)
     return found
 
 
-def _described(values: Values, shared: Bands, highest: int, scale: float) -> dict[str, Any]:
+def _described(values: Values, shared: Bands, highest: int, units: int) -> dict[str, Any]:
     n = sum(values.values())
     counts = shared.counts(values)
     ends = [shared.ends(band, highest) for band in range(shared.count)]
     histogram = [
-        {"from": low * scale, "to": high * scale, "orders": orders}
+        {"from": low / units, "to": high / units, "orders": orders}
         for (low, high), orders in zip(ends, counts, strict=True)
     ]
     if not n:
@@ -101,11 +101,11 @@ def _described(values: Values, shared: Bands, highest: int, scale: float) -> dic
     band = counts.index(max(counts))
     return {
         "orders": n,
-        "mean": sum(value * orders for value, orders in values.items()) / n * scale,
-        "median": quantile(values, 0.5) * scale,
-        "mode": mode * scale,
+        "mean": sum(value * orders for value, orders in values.items()) / n / units,
+        "median": quantile(values, 0.5) / units,
+        "mode": mode / units,
         "mode_orders": values[mode],
-        "modal_band": [end * scale for end in ends[band]],
+        "modal_band": [end / units for end in ends[band]],
         "histogram": histogram,
     }
 

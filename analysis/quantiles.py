@@ -1,19 +1,28 @@
 """Quantiles of order values, with intervals from order statistics: no bootstrap."""
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from itertools import accumulate
 
 from scipy.stats import norm
 
 from analysis.comparison import Undefined
 from analysis.moments import Moments
+from analysis.ranked import Ranked
 
 Z = float(norm.isf(0.025))
 
 
-def quantile(values: Mapping[int, int], share: float) -> int:
+def rank_of(values: Mapping[int, int]) -> Callable[[int], float]:
+    """Give a function of a rank, from 1, of counted values in rising order."""
+    known, seen = list(values), list(accumulate(values.values()))
+    return lambda rank: float(known[bisect_left(seen, rank)])
+
+
+def quantile(values: Mapping[int, int], share: float) -> float:
     """
-    Give a quantile of counted values: the smallest one that at least this share of all does not exceed.
+    Give a quantile of counted values.
 
     Args:
         values: How often each value occurs, in rising order of the values.
@@ -25,28 +34,7 @@ def quantile(values: Mapping[int, int], share: float) -> int:
     n = sum(values.values())
     if not n:
         raise Undefined("no counted orders")
-    return _at(values, math.ceil(share * n - 1e-9))
-
-
-def ranks(n: int, share: float) -> tuple[int, int, int]:
-    """
-    Give the ranks, from 1, of the order statistics below, at and above a quantile of n independent values.
-
-    Raises:
-        Undefined: There are too few values for an interval.
-
-    Source: Deng, Knoblich, Lu (2018), KDD, section 4: ranks n (q -+ z sqrt(q (1 - q) / n)).
-    """
-    if n <= Z**2 * max(share / (1 - share), (1 - share) / share):
-        raise Undefined(f"{n} values are too few for the interval of a quantile")
-    step = Z * math.sqrt(n * share * (1 - share))
-    low, high = max(1, math.floor(n * share - step)), min(n, math.ceil(n * share + step) + 1)
-    return low, math.ceil(share * n - 1e-9), high
-
-
-def error(low: float, high: float) -> float:
-    """Give the standard error of a quantile from the order statistics below and above it."""
-    return (high - low) / (2 * Z)
+    return Ranked(n, share, 1.0, rank_of(values)).value
 
 
 def clustered(values: Mapping[int, int], share: float, below: Moments | None) -> Moments:
@@ -61,30 +49,46 @@ def clustered(values: Mapping[int, int], share: float, below: Moments | None) ->
     Raises:
         Undefined: There are too few orders.
 
-    A visitor's orders are alike, so the variance is that of independent orders times the ratio of the clustered variance of the
-    share below to its independent one. Source: Deng, Knoblich, Lu (2018); Liu, Deng et al., arXiv 2401.14549.
+    A visitor's orders are alike, so the share below varies more than that of independent orders, by the ratio of its clustered
+    variance to its independent one. Source: Deng, Knoblich, Lu (2018); Liu, Deng et al., arXiv 2401.14549.
     """
     n = sum(values.values())
-    low, middle, high = ranks(n, share)
-    variance = error(_at(values, low), _at(values, high)) ** 2
-    factor = 1.0 if below is None else cluster_factor(below, n)
-    return Moments.of_estimate(n, float(_at(values, middle)), variance * factor)
+    return arm(Ranked(n, share, 1.0 if below is None else cluster_factor(below, n), rank_of(values)))
+
+
+def arm(ranked: Ranked) -> Moments:
+    """
+    Give the moments that a quantile is compared by: its value, the error that its interval says, and the order statistics.
+
+    Raises:
+        Undefined: There are too few values: n <= z^2 max(q / (1 - q), (1 - q) / q).
+    """
+    q = ranked.share
+    ends = ranked.ends(Z)
+    if ranked.n <= Z**2 * max(q / (1 - q), (1 - q) / q) or ends is None:
+        raise Undefined(f"{ranked.n} values are too few for the interval of a quantile")
+    low, high = ends
+    return Moments.of_estimate(ranked.n, ranked.value, ((high - low) / (2 * Z)) ** 2, ranked)
+
+
+def scaled(one: Moments, unit: float) -> Moments:
+    """Give a quantile's moments in another unit, such as major instead of minor."""
+    ranked = one.ranked
+    if ranked is None:
+        return Moments.of_estimate(one.n, (one.value or 0.0) / unit, (one.variance or 0.0) / unit**2)
+    at = ranked.at
+    again = Ranked(ranked.n, ranked.share, ranked.factor, lambda rank: at(rank) / unit)
+    return Moments.of_estimate(one.n, again.value, (one.variance or 0.0) / unit**2, again)
 
 
 def cluster_factor(below: Moments, n: int) -> float:
     """Give how much more a share of n orders varies than if they were independent; 1 where it cannot vary."""
     if below.variance is None or below.value is None or not 0 < below.value < 1:
         return 1.0
-    return below.variance / (below.value * (1 - below.value) / n)
+    return max(1e-9, below.variance / (below.value * (1 - below.value) / n))
 
 
-def _at(values: Mapping[int, int], rank: int) -> int:
-    """Give the value of a rank, from 1."""
-    seen = 0
-    last = 0
-    for value, count in values.items():
-        seen += count
-        last = value
-        if seen >= rank:
-            break
-    return last
+def reach(n: int, share: float, multiple: float) -> tuple[int, int]:
+    """Give the first and the last rank, from 1, that intervals up to a multiple of the standard error look at."""
+    step = multiple * math.sqrt(n * share * (1 - share)) + 2
+    return max(1, math.floor(n * share - step)), min(n, math.ceil(n * share + step))

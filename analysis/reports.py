@@ -1,7 +1,7 @@
 """The report: what an experiment's store has to say, put together from one query a question."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from analysis.decomposition import decompose
 from analysis.explained import funnel, interactions, order_values, quantile_arms, segments
 from analysis.facts import HISTORY_DAYS
 from analysis.lifts import Capped, Lift, compare
-from analysis.metrics import Metric
+from analysis.metrics import Metric, columns_of
 from analysis.moments import Moments
 from analysis.outlook import outlook
 from analysis.plan import planned_units
@@ -28,6 +28,7 @@ from experiments.holdout import holdout_experiment
 from experiments.loading import Configs, load
 
 MIN_ANYTIME_BUYERS = 30
+Caps = tuple[Sequence[str], Mapping[str, Moments], Mapping[str, tuple[float, float]]]  # columns, arms, caps by column
 COVARIATE = f"the same over the {HISTORY_DAYS} days before the exposure"
 
 
@@ -56,6 +57,19 @@ def report(
         RequestError: There is no such experiment, or nobody is held out.
         StoreError: There is no store at the URL.
         AnalysisError: The store's orders are in several currencies.
+
+    >>> import pathlib, tempfile
+    >>> from events import open_store
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "experiments").mkdir()
+    >>> _ = (folder / "experiments" / "ab.yaml").write_text(
+    ...     "{key: ab, title: Ab, status: running, variants: {a: {placement: none}, b: {placement: none}}}"
+    ... )
+    >>> store = open_store(f"sqlite:///{folder / 'shop.db'}")
+    >>> found = report("ab", store.url, folder)
+    >>> found.verdict.decision, found.metrics["conversion"].to_dict()["variants"]["a"]["reason"]
+    ('keep_running', 'no units')
+    >>> store.close()
     """
     loaded = load(configs)
     experiment = _experiment(loaded, key)
@@ -90,7 +104,7 @@ def _report(
     details: dict[str, Any] = {
         "decomposition": _decomposition(study),
         "order_values": order_values(source, asked),
-        "funnel": funnel(source, asked),
+        "funnel": funnel(source, study),
         "segments": {name: one.shown for name, one in split.items()},
         "curves": {"cumulative": _cumulative(study), "since_exposure": since.points},
     }
@@ -145,9 +159,9 @@ def _metrics(source: Source, study: Study, arms: Mapping[str, Cell]) -> dict[str
         whole |= stratified([{key: one[key].moments for key in taking} for one in strata])
     few = min(arms[key].buyers for key in (study.control, *study.active)) < MIN_ANYTIME_BUYERS
     not_anytime = f"fewer than {MIN_ANYTIME_BUYERS} buyers in a variant" if few else None
+    capped = _capped(source, study, arms)
     found = {
-        name: _metric(source, study, metric, arms, whole, not_anytime, pooled=len(strata) == 1)
-        for name, metric in study.metrics.items()
+        name: _metric(source, study, metric, arms, whole, not_anytime, capped) for name, metric in study.metrics.items()
     }
     secondary = [name for name in found if name != study.experiment.metrics.primary]  # the primary decides alone
     return dict(across(found, secondary, study.experiment.metrics.correction))
@@ -160,8 +174,7 @@ def _metric(
     arms: Mapping[str, Cell],
     whole: Mapping[str, Moments],
     not_anytime: str | None,
-    *,
-    pooled: bool,
+    capped: Caps,
 ) -> MetricResult:
     """Compare the arms that take part, on their own and with what is known of the units before."""
     orders = sum(arm.orders for arm in arms.values())
@@ -173,12 +186,12 @@ def _metric(
     if metric.quantile is not None:
         moments, reason = quantile_arms(source, study.asked, metric.quantile)
         if reason:
-            return replace(blank, reason=reason)
+            return replace(blank, moments=moments or blank.moments, reason=reason)
     else:
         history = metric.columns if metric.by_history else ()
         moments = {key: study.pick(one, metric.columns, history) for key, one in whole.items()}
     lifts = compare(
-        metric.kind if pooled else "mean",
+        metric.kind if len(study.strata) == 1 else "mean",
         moments[study.control],
         {key: moments[key] for key in study.active},
         plan.confidence,
@@ -187,23 +200,31 @@ def _metric(
         plan.looks,
         COVARIATE,
     )
-    if metric.is_money and metric.quantile is None and pooled and plan.cap is not None:
-        lifts = _capped(source, study, metric, lifts, plan.cap)
+    lifts = _with_capped(study, metric, lifts, capped)
     plain = {key: one.without_covariates() for key, one in moments.items()}
     return MetricResult(metric.kind, plain, lifts, metric.is_money, None, metric.better)
 
 
-def _capped(source: Source, study: Study, metric: Metric, lifts: Mapping[str, Lift], share: float) -> dict[str, Lift]:
+def _capped(source: Source, study: Study, arms: Mapping[str, Cell]) -> Caps:
+    """Give the arms' moments over capped money, and the caps; none where nothing is to be capped."""
+    named = [one for one in study.metrics.values() if one.is_money and one.quantile is None]
+    share = study.experiment.plan.cap
+    if share is None or not named or len(study.strata) > 1:
+        return [], {}, {}
+    columns, money = columns_of(named), list(dict.fromkeys(one.numerator for one in named))
+    sizes = {key: cell.moments.n for key, cell in arms.items()}
+    return columns, *breakdowns.capped(source, study.asked, columns, money, share, sizes)
+
+
+def _with_capped(study: Study, metric: Metric, lifts: Mapping[str, Lift], capped: Caps) -> dict[str, Lift]:
     """Put beside each lift the one over capped values: no single order may carry a result."""
-    found = breakdowns.capped(source, study.asked, metric.columns, metric.numerator, share)
-    if found is None:
+    columns, arms, caps = capped
+    if metric.numerator not in caps:
         return dict(lifts)
-    arms, low, high = found
-    control, *others = (arms[key].moments for key in (study.control, *study.active))
-    again = compare(
-        metric.kind, control, dict(zip(study.active, others, strict=True)), study.experiment.plan.confidence
-    )
-    return {key: replace(lift, capped=Capped(low, high, again[key])) for key, lift in lifts.items()}
+    at = [columns.index(name) for name in metric.columns]
+    treatments = {key: arms[key].pick(at) for key in study.active}
+    again = compare(metric.kind, arms[study.control].pick(at), treatments, study.experiment.plan.confidence)
+    return {key: replace(lift, capped=Capped(*caps[metric.numerator], again[key])) for key, lift in lifts.items()}
 
 
 def _decomposition(study: Study) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.lifts import Lift
+from analysis.lifts import ENDS, SCALES, Lift
 from analysis.metrics import Kind
 from analysis.moments import Moments
 from analysis.segments import corrected
@@ -26,7 +26,7 @@ class MetricResult:
         moments: By variant, the control first; None where the metric cannot be had.
         lifts: By variant, without the control and without arms of weight 0.
         is_money: Whether values are in the shop's currency.
-        reason: Why the metric cannot be had.
+        reason: Why the metric cannot be had, or a quantile has no interval.
         better: Whether the shop wants it higher or lower.
     """
 
@@ -157,7 +157,9 @@ def _arm_dict(arm: Moments | None, reason: str | None) -> dict[str, Any]:
         "numerator": float(f"{arm.numerator:.15g}"),  # beyond that stands only what adding up leaves
         "denominator": float(f"{arm.denominator:.15g}"),
     }
-    if arm.value is None:
+    if reason is not None:
+        shown |= {"std_error": None, "reason": reason}
+    elif arm.value is None:
         shown["reason"] = "no units" if arm.n == 0 else "the denominator is 0"
     elif arm.std_error is None:
         shown["reason"] = "a single unit has no standard error"
@@ -175,9 +177,9 @@ def _frame_rows(name: str, metric: MetricResult) -> Iterator[dict[str, Any]]:
             ("anytime_", lift and lift.anytime),
         ):
             row[f"{reading}p_value"] = found and found.p_value
-            for scale in ("absolute", "relative"):
+            for scale in SCALES:
                 interval = found and getattr(found, scale)
-                for end in ("estimate", "low", "high"):
+                for end in ENDS:
                     row[f"{reading}{scale}_{end}"] = interval and getattr(interval, end)
         yield row
 

@@ -16,7 +16,7 @@ from ibis import _
 from ibis.expr.types import Table
 
 from analysis.cells import Cell, Place, cells_of, centres_of, counted, merged, summed, units_by_place
-from analysis.engine import begin_snapshot, connect, fetch, json_text
+from analysis.engine import begin_snapshot, connect, fetch, json_text, materialise, table_names
 from analysis.facts import (
     UNIT_COLUMN,
     Asked,
@@ -26,6 +26,7 @@ from analysis.facts import (
     net_minor,
     order_facts,
     per_unit,
+    placed,
 )
 from analysis.metrics import INTERACTIONS
 from experiments.declaration import Shop, material
@@ -66,7 +67,12 @@ class Source:
         self._backend = backend
         self.currency = shop.currency
         self.rules = shop.orders
+        # Asked once: nothing changes within the snapshot.
         self._linked: dict[str, bool] = {}
+        self._owned: dict[tuple[str, int, int], Table] = {}
+        self._means: dict[int, dict[str, float | None]] = {}
+        self._joined: dict[str, Table] = {}
+        self._repeats: dict[tuple[str, int], int] = {}
 
     def epochs(self, key: str, as_of_ms: int) -> list[Epoch]:
         """
@@ -125,11 +131,16 @@ class Source:
 
     def repeated(self, key: str, since: int, as_of_ms: int) -> int:
         """Count the units that were exposed to more than one variant since an epoch."""
-        units = self._repeated(self.exposures(key, since, as_of_ms))
-        return int(self.rows(units.aggregate(n=units.count()))[0]["n"])
+        asked = (key, max(1, since))
+        if asked not in self._repeats:
+            units = self._repeated(self.exposures(key, since, as_of_ms))
+            self._repeats[asked] = int(self.rows(units.aggregate(n=units.count()))[0]["n"])
+        return self._repeats[asked]
 
     def earlier(self, key: str, since: int, as_of_ms: int) -> int:
         """Count the exposures of the epochs before one."""
+        if since <= 1:
+            return 0
         exposures = self.exposures(key, 0, as_of_ms)
         before = exposures.filter(exposures.epoch < since)
         return int(self.rows(before.aggregate(n=before.count()))[0]["n"])
@@ -154,7 +165,7 @@ class Source:
         units, strays = units_by_place(self.rows(counted(exposures, asked.variants, by)), asked.variants, by)
         names = [*columns, *(f"before {name}" for name in before)]
         centres = centres_of([*columns, *before], self.typical(asked.as_of_ms))
-        active = self.units(asked, exposures, columns, before, by)
+        active = self.units(asked, columns, before, by)
         rows = self.rows(summed(active, names, centres, by))
         return cells_of(rows, units, centres, by), strays
 
@@ -164,6 +175,12 @@ class Source:
 
     def own(self, asked: Asked) -> Table:
         """Give the exposures of units that saw one variant only."""
+        key = (asked.experiment, asked.since, asked.as_of_ms)
+        if key not in self._owned:
+            self._owned[key] = self._without_repeated(asked)
+        return self._owned[key]
+
+    def _without_repeated(self, asked: Asked) -> Table:
         exposures = self.exposures(asked.experiment, asked.since, asked.as_of_ms)
         if self.repeated(asked.experiment, 0, asked.as_of_ms):
             repeated = self._repeated(self.exposures(asked.experiment, 0, asked.as_of_ms))
@@ -176,12 +193,42 @@ class Source:
         told = {name: json_text(self._backend, exposures.attributes, name) for name in attributes}
         return kept_exposures(exposures.mutate(**told), attributes)
 
+    def prepare(self, asked: Asked, columns: Sequence[str], attributes: Sequence[str]) -> None:
+        """
+        Join what units did to their exposures, once, into a temporary table that later questions are put to.
+
+        Args:
+            asked: The experiment.
+            columns: Columns and flags that will be asked for.
+            attributes: Of the exposure, that will be broken down by.
+        """
+        exposures = self.attributed(self.own(asked), attributes)
+        joined = placed(self.facts(asked, columns), exposures, asked)
+        if not any(name.startswith("followed_") for name in columns):  # repeats look beyond the window
+            joined = joined.filter((joined.inside + joined.before) > 0)
+        self._joined[asked.experiment] = materialise(self._backend, joined, f"did_{len(self._joined)}_")
+
+    def joined(self, asked: Asked, columns: Sequence[str], by: Sequence[str] = ()) -> Table:
+        """Give facts with the exposures that they belong to: as prepared, or joined afresh where that lacks a column."""
+        known = self._joined.get(asked.experiment)
+        if known is not None and {*base_columns(columns), *by} <= set(known.columns):
+            return known
+        return placed(self.facts(asked, columns), self.attributed(self.own(asked), by), asked)
+
     def units(
-        self, asked: Asked, exposures: Table, columns: Sequence[str], before: Sequence[str], by: Sequence[str]
+        self,
+        asked: Asked,
+        columns: Sequence[str],
+        before: Sequence[str] = (),
+        by: Sequence[str] = (),
+        exposures: Table | None = None,
     ) -> Table:
-        """Give one row for each unit that did anything, in its window or before."""
-        kept = exposures.select("unit_id", "variant", "exposed_at_ms", *by)
-        return per_unit(self.facts(asked, [*columns, *before]), kept, asked, columns, before)
+        """Give one row for each unit that did anything, in its window or before; of exposures of one's own, if given."""
+        named = [*columns, *before]
+        joined = (
+            self.joined(asked, named, by) if exposures is None else placed(self.facts(asked, named), exposures, asked)
+        )
+        return per_unit(joined, ["unit_id", "variant", *by], asked, columns, before)
 
     def facts(self, asked: Asked, columns: Sequence[str]) -> Table:
         """Give orders, and interactions where columns are made of them, as facts."""
@@ -260,6 +307,8 @@ class Source:
 
     def typical(self, as_of_ms: int) -> dict[str, float | None]:
         """Give the mean of an order's amounts, where it can be had."""
+        if as_of_ms in self._means:
+            return self._means[as_of_ms]
         orders = self.orders(as_of_ms)
         scale = 10.0 ** -exponent(self.currency)
         product = orders.gross_minor - orders.discount_minor
@@ -270,7 +319,8 @@ class Source:
             "margin": product - orders.refunded_minor - orders.cost_minor,
         }
         row = self.rows(orders.aggregate(**{name: (one.cast("float64") * scale).mean() for name, one in means.items()}))
-        return row[0]
+        self._means[as_of_ms] = row[0]
+        return self._means[as_of_ms]
 
 
 @contextmanager
@@ -279,7 +329,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     Open a store for reading, all of it as of one moment.
 
     Args:
-        url: `sqlite:///FILE` or `postgresql://...`.
+        url: `sqlite:///FILE`, `postgresql://...` or `parquet:DIR`.
         shop: Its currency and order rules.
 
     Raises:
@@ -288,7 +338,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     backend, shown = connect(url)
     try:
         wanted = {"exposures", "interactions", "orders", "order_lines", "epochs", "aliases", "identities"}
-        missing = wanted - set(backend.list_tables())
+        missing = wanted - table_names(backend)
         if missing:
             raise StoreError(
                 f"--store: found no tables {', '.join(sorted(missing))} in {shown}; wanted a crosslift store"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.breakdowns import has_attribute
 from analysis.cells import Cell, Place, merged
 from analysis.facts import Asked
 from analysis.metrics import Metric, columns_of, metrics_of
@@ -12,6 +13,7 @@ from analysis.sources import Epoch, Source
 from experiments.declaration import Experiment, declared_dict
 from experiments.loading import Configs
 
+FUNNEL = {"seen": "viewer", "clicked": "any clicks", "added": "adder", "declined": "any declines", "bought": "buyer"}
 FACTORS = ("buyer", "orders", "net")  # of the decomposition
 
 
@@ -28,6 +30,7 @@ class Study:
         metrics: The report's, by name.
         columns, before: What the cells' moments are over.
         cells: By variant, epoch and day.
+        segments: The declared attributes that exposures carry.
     """
 
     experiment: Experiment
@@ -38,6 +41,7 @@ class Study:
     columns: Sequence[str]
     before: Sequence[str]
     cells: Mapping[Place, Cell]
+    segments: Sequence[str]
 
     @property
     def control(self) -> str:
@@ -101,6 +105,11 @@ def read_study(source: Source, loaded: Configs, experiment: Experiment, now_ms: 
     metrics = metrics_of(experiment)
     columns = list(dict.fromkeys([*columns_of(metrics.values()), *FACTORS]))
     before = list(dict.fromkeys(["buyer", *columns_of(one for one in metrics.values() if one.by_history)]))
+    attributes = [
+        name for name in experiment.metrics.segments if name != "returning" and has_attribute(source, asked, name)
+    ]
+    seen = FUNNEL.values() if source.holds("interactions") else ()
+    source.prepare(asked, [*columns, *before, *seen], attributes)
     several = len(epochs) > 1 or not epochs
     by = ("epoch", "day") if several else ("day",)
     cells, strays = source.cells(asked, columns, before, by)
@@ -108,7 +117,8 @@ def read_study(source: Source, loaded: Configs, experiment: Experiment, now_ms: 
         cells = {(place[0], epochs[0].number, place[1]): cell for place, cell in cells.items()}
     newest = {variant: float(one["weight"]) for variant, one in declared["variants"].items()}
     weights = _effective_weights(epochs, cells, newest)
-    return Study(experiment, asked, epochs, weights, metrics, columns, before, cells), strays
+    segments = [name for name in experiment.metrics.segments if name == "returning" or name in attributes]
+    return Study(experiment, asked, epochs, weights, metrics, columns, before, cells, segments), strays
 
 
 def _effective_weights(

@@ -20,8 +20,9 @@ from analysis.engine import fetch
 from analysis.lifts import compare
 from analysis.metrics import Kind
 from analysis.moments import Moments, centre
-from analysis.quantiles import error as quantile_error
-from analysis.quantiles import ranks as quantile_ranks
+from analysis.quantiles import arm as quantile_arm
+from analysis.quantiles import reach
+from analysis.ranked import Ranked
 from analysis.results import MetricResult, Report, VariantRow, across
 from analysis.segments import break_down, correct_interactions
 from analysis.segments import split as split_cells
@@ -29,6 +30,7 @@ from analysis.trust import Check, multiple_exposure, sample_ratio
 from experiments.errors import AnalysisError
 
 MAX_VARIANTS = 50
+MAX_MULTIPLE = 10.0  # of the standard error, up to which a quantile's order statistics are read
 
 _EMPTY = "rows without a value; wanted one in each, 0 where nothing was bought"
 Names = str | Sequence[str]
@@ -88,6 +90,17 @@ def analyze(
 
     Raises:
         AnalysisError: The file cannot be read, lacks a column, or has values that no metric can be made of.
+
+    >>> import pathlib, tempfile
+    >>> import pandas as pd
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "visitors.parquet"
+    >>> told = {"arm": ["control", "control", "offer", "offer"], "spend": [0, 10, 5, 25]}
+    >>> pd.DataFrame(told).to_parquet(file)
+    >>> found = analyze(file, variant="arm", mean="spend")
+    >>> found.metrics["spend"].lifts["offer"].absolute.estimate
+    10.0
+    >>> list(found.to_frame().value)
+    [5.0, 15.0]
     """
     specs = _specs(*map(_listed, (mean, proportion, ratio, quantile)))
     columns = list(dict.fromkeys(column for spec in specs.values() for column in spec.columns))
@@ -187,17 +200,18 @@ def _segmented(
 def _quantiles(backend: Any, rows: Table, column: int, share: float, arms: Mapping[str, Moments]) -> dict[str, Moments]:
     """Give a quantile of each arm with its error, from three order statistics of each."""
     x = rows[f"x{column}"]
-    ranks = {key: quantile_ranks(arm.n, share) for key, arm in arms.items()}
-    numbered = rows.select(
-        "variant_", x=x, rank=ibis.row_number().over(ibis.window(group_by=rows.variant_, order_by=x)) + 1
-    )
-    wanted = [(numbered.variant_ == key) & numbered["rank"].isin(list(three)) for key, three in ranks.items()]
-    rows_found = fetch(backend, numbered.filter(functools.reduce(operator.or_, wanted)))
-    at = {(row["variant_"], int(row["rank"])): float(row["x"]) for row in rows_found}
-    return {
-        key: Moments.of_estimate(arms[key].n, at[key, middle], quantile_error(at[key, low], at[key, high]) ** 2)
-        for key, (low, middle, high) in ranks.items()
-    }
+    reaches = {key: reach(one.n, share, MAX_MULTIPLE) for key, one in arms.items()}
+    order = ibis.row_number().over(ibis.window(group_by=rows.variant_, order_by=x)) + 1
+    numbered = rows.select("variant_", x=x, rank=order)
+    wanted = [(numbered.variant_ == key) & numbered["rank"].between(*ends) for key, ends in reaches.items()]
+    found = fetch(backend, numbered.filter(functools.reduce(operator.or_, wanted)))
+    at = {(row["variant_"], int(row["rank"])): float(row["x"]) for row in found}
+    return {key: quantile_arm(_ranked(key, one.n, share, at)) for key, one in arms.items()}
+
+
+def _ranked(key: str, n: int, share: float, at: Mapping[tuple[str, int], float]) -> Ranked:
+    low, high = reach(n, share, MAX_MULTIPLE)
+    return Ranked(n, share, 1.0, lambda rank: at[key, min(max(rank, low), high)])
 
 
 def _specs(

@@ -151,8 +151,8 @@ def _print_metric(name: str, report: Report, console: Console, *, with_header: b
     if with_header:
         console.print(_row(report, _headers(report), style="dim"))
     console.print(_title(name, report))
-    if metric.reason:
-        console.print(f"  cannot be had: {metric.reason}")
+    if not any(metric.moments.values()):
+        _print_wrapped(console, f"cannot be had: {metric.reason}", indent="  ")
         return
     for key in metric.moments:
         for line in _lines(key, metric, report):

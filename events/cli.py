@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, ProgressColumn
 
+    from events.reconcile import Reconciliation
     from events.store import Store
     from experiments.assignment import Step
 
@@ -269,4 +270,72 @@ def progress_bar(*columns: "ProgressColumn") -> "Progress":
     return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
 
 
-commands = [explain, import_, export, backup, forget, prune]
+_day = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--shop", default="", help="Whose orders; not needed where the store has orders of one shop.")
+@click.option("--since", type=_day, help="The first day; of the file's first order otherwise.")
+@click.option("--until", type=_day, help="The last day; of the file's last order otherwise.")
+@configs_option
+@store_option
+@format_option
+def reconcile(
+    file: Path,
+    shop: str,
+    since: "dt.datetime | None",
+    until: "dt.datetime | None",
+    configs: str,
+    store_url: str,
+    format_: str,
+) -> None:
+    """
+    Compare the store's orders with FILE, the shop's own export: counts, gross, discounts, refunds, net.
+
+    Every order that differs is listed with its likely cause. FILE may be any that `crosslift import orders` takes; nothing of
+    it is imported. The exit code is 1 where something differs.
+    """
+    from events.reconcile import reconcile as compare
+    from experiments.loading import load
+
+    with existing_store(store_url) as store:
+        found = compare(
+            file, store, load(configs), shop, since.date() if since else None, until.date() if until else None
+        )
+    if format_ == "json":
+        click.echo(json.dumps(found.to_dict(), indent=2))
+    else:
+        _echo_reconciliation(found)
+    if found.differences:
+        raise click.exceptions.Exit(1)
+
+
+def _echo_reconciliation(found: "Reconciliation") -> None:
+    from experiments.money import format_money
+
+    def shown(name: str, value: int | None, *, signed: bool = False) -> str:
+        if value is None:
+            return "not counted"
+        return (
+            f"{value:+,}"
+            if name == "orders" and signed
+            else (
+                f"{value:,}" if name == "orders" else format_money(value, found.currency, signed=signed and value != 0)
+            )
+        )
+
+    click.echo(f"Shop {found.shop}, {found.since} to {found.until}")
+    click.echo(f"{'':<10} {'export':>18} {'store':>18} {'store - export':>18}")
+    there, here = found.export.to_dict(), found.store.to_dict()
+    for name in there:
+        off = shown(name, here[name] - there[name], signed=True)
+        click.echo(f"{name:<10} {shown(name, there[name]):>18} {shown(name, here[name]):>18} {off:>18}")
+    for one in found.differences:
+        net = f"export {shown('net', one.export)}, store {shown('net', one.store)}"
+        click.echo(f"{one.order_id}  {one.what}: {net}\n   {one.cause}")
+    count = len(found.differences)
+    click.echo(f"{count:,} order{'' if count == 1 else 's'} differ{'s' if count == 1 else ''}.")
+
+
+commands = [explain, import_, export, backup, forget, prune, reconcile]

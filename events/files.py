@@ -10,6 +10,7 @@ import orjson
 
 from events.csv_rows import Row, read_header, read_rows, refuse_unreadable
 from events.order_exports import OrderExport, recognise
+from events.order_rules import excluded, reason_of_source
 from events.records import KINDS, AnyRecord, Exposure, Interaction, Order, Reader
 from events.store import Store
 from experiments.declaration import declared_dict
@@ -42,6 +43,7 @@ class Imported:
         ignored: Columns that mean nothing to crosslift.
         recognised: Whose export the file is; empty for a file of our own columns.
         remarks: What keeps orders from counting, and of how many.
+        records: What the file holds, where it was only to be read.
     """
 
     accepted: int = 0
@@ -51,6 +53,7 @@ class Imported:
     ignored: list[str] = field(default_factory=list)
     recognised: str = ""
     remarks: Counter[str] = field(default_factory=Counter)
+    records: list[AnyRecord] = field(default_factory=list)
 
     def remark(self, records: Sequence[AnyRecord]) -> None:
         """Note orders that will not count, or not for every metric."""
@@ -131,6 +134,23 @@ def import_csv(
         imported.duplicates += len(fresh) - sum(fresh)
         imported.remark(records)
     return imported
+
+
+def read_orders(path: Path, configs: Configs, shop: str) -> Imported:
+    """
+    Read an export of orders without importing it; its orders and refunds are the result's `records`.
+
+    Raises:
+        BadRows: A row is bad.
+        RequestError: The file cannot be read as CSV with the columns that are needed.
+    """
+    refuse_unreadable(path)
+    layout = _layout(path, "orders", configs, shop)
+    read = Imported(ignored=list(layout.ignored), recognised=layout.recognised)
+    read.records += _records(path, layout, read, lambda _: None)
+    if read.rejected_count:
+        raise BadRows(path, read)
+    return read
 
 
 def _batches(records: Iterator[AnyRecord], size: int) -> Iterator[list[AnyRecord]]:
@@ -232,13 +252,18 @@ def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable
             fields = {"shop": shop, **export.read(rows, configs.shop.currency)}
         except KeyError as error:
             raise RequestError(f"{error.args[0]}: found nothing; wanted a value here") from None
-        return reader.refund(fields) if "refund_id" in fields else reader.order(fields)
+        if "refund_id" in fields:
+            return reader.refund(fields)
+        reasons = (fields.get("excluded"), reason_of_source(str(fields.get("source"))))
+        tags = rows[0].get("tags", "").split(",")
+        return reader.order(fields | {"excluded": excluded(configs.shop.orders, reasons, tags)})
 
     return read
 
 
 def _reader(configs: Configs) -> Reader:
-    return Reader(configs.shop.currency, configs.shop.time_zone, costs_minor=configs.costs_minor())
+    shop = configs.shop
+    return Reader(shop.currency, shop.time_zone, costs_minor=configs.costs_minor(), rates=shop.orders.rates)
 
 
 def _row_reader(kind: str, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.errors import RequestError
-from experiments.money import to_minor
+from experiments.money import share, spread, to_minor
 from experiments.refusals import describe
 
 Row = Mapping[str, str]
@@ -57,7 +57,7 @@ def _shopify(rows: Sequence[Row], currency: str) -> Fields:
     money = _Money(currency, first)
     subtotal, shipping, taxes, total = (money.of(name) for name in ("subtotal", "shipping", "taxes", "total"))
     tax_inside = total < subtotal + shipping + taxes  # prices that include tax leave nothing to be added
-    product_tax = _share(taxes, subtotal, subtotal + shipping) if tax_inside else 0
+    product_tax = share(taxes, subtotal, subtotal + shipping) if tax_inside else 0
     net = subtotal - product_tax
     lines = [_shopify_line(row, money) for row in rows if row.get("lineitem quantity")]
     discount = sum(line["gross_minor"] for line in lines) - subtotal
@@ -65,7 +65,7 @@ def _shopify(rows: Sequence[Row], currency: str) -> Fields:
         lines, discount = [], money.of("discount amount")
     lines = _without_tax(_discounted(lines, discount), subtotal, product_tax)
     if product_tax:
-        discount = _share(discount, net, subtotal)
+        discount = share(discount, net, subtotal)
     status = first.get("financial status", "").lower()
     return {
         "order_id": first.get("id") or first["name"],
@@ -78,7 +78,7 @@ def _shopify(rows: Sequence[Row], currency: str) -> Fields:
         "units": sum(line["quantity"] for line in lines) or None,
         "shipping_minor": shipping - (taxes - product_tax if tax_inside else 0),
         "tax_minor": taxes,
-        "refunded_minor": min(net, _share(money.of("refunded amount"), net, total)),
+        "refunded_minor": min(net, share(money.of("refunded amount"), net, total)),
         "source": first.get("source") or "shopify",
         "excluded": "cancelled" if first.get("cancelled at") else (status if status in _UNPAID else None),
         "lines": lines or None,
@@ -109,7 +109,7 @@ def _woocommerce(rows: Sequence[Row], currency: str) -> Fields:
         given_back = money.of("refunded_total") or sum(
             abs(money.read(amount, "refund_items")) for amount in _values_of(first.get("refund_items", ""), "amount")
         )
-        refunded = min(net, _share(given_back, net, total))
+        refunded = min(net, share(given_back, net, total))
     customer = first.get("customer_id") or first.get("customer_user") or ""
     ordered_at = _time(first.get("date") or first.get("order_date") or "")
     return {
@@ -168,7 +168,7 @@ def _algolplus(rows: Sequence[Row], currency: str) -> Fields:
         "discount_minor": money.of("cart discount amount"),
         "shipping_minor": shipping,
         "tax_minor": tax,
-        "refunded_minor": min(net, _share(abs(money.of("order refund amount")), net, total)),
+        "refunded_minor": min(net, share(abs(money.of("order refund amount")), net, total)),
         "units": sum(_quantity(row.get("quantity (- refund)") or row.get("quantity") or "0") for row in rows) or None,
         "source": "woocommerce",
         "excluded": _status(first["order status"]),
@@ -243,18 +243,13 @@ class _Money:
             raise RequestError(f"{name}: {error}") from None
 
 
-def _share(amount: int, part: int, whole: int) -> int:
-    """Give the share of an amount that falls on a part, rounded half up."""
-    return (2 * amount * part + whole) // (2 * whole) if whole > 0 else 0
-
-
 def _discounted(lines: list[Fields], discount: int) -> list[Fields]:
     """Spread what of the order's discount no line has yet, in proportion to what the lines still cost."""
     left = discount - sum(line["discount_minor"] for line in lines)
     worth = [line["gross_minor"] - line["discount_minor"] for line in lines]
     return [
         {**line, "discount_minor": line["discount_minor"] + part}
-        for line, part in zip(lines, _spread(left, worth), strict=True)
+        for line, part in zip(lines, spread(left, worth), strict=True)
     ]
 
 
@@ -263,25 +258,13 @@ def _without_tax(lines: list[Fields], taxed: int, tax: int) -> list[Fields]:
     if not tax:
         return lines
     before_tax = [line["gross_minor"] for line in lines]
-    discount = _share(sum(line["discount_minor"] for line in lines), taxed - tax, taxed)
-    gross = _spread(taxed - tax + discount, before_tax)
-    net = _spread(taxed - tax, [line["gross_minor"] - line["discount_minor"] for line in lines])
+    discount = share(sum(line["discount_minor"] for line in lines), taxed - tax, taxed)
+    gross = spread(taxed - tax + discount, before_tax)
+    net = spread(taxed - tax, [line["gross_minor"] - line["discount_minor"] for line in lines])
     return [
         {**line, "gross_minor": before, "discount_minor": before - after}
         for line, before, after in zip(lines, gross, net, strict=True)
     ]
-
-
-def _spread(amount: int, weights: Sequence[int]) -> list[int]:
-    """Split an amount in proportion to weights, to the last minor unit."""
-    total, given, before = sum(weights), 0, 0
-    parts = []
-    for weight in weights:
-        before += weight
-        upto = _share(amount, before, total)
-        parts.append(upto - given)
-        given = upto
-    return parts
 
 
 def _quantity(text: str) -> int:

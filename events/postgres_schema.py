@@ -54,4 +54,6 @@ CREATE FUNCTION content_hash(VARIADIC parts text[]) RETURNS bigint LANGUAGE sql 
   AS $$ SELECT abs(hashtextextended(array_to_string(parts, chr(31), chr(30)), 0) % 4294967296) $$;
 """
 
-MIGRATIONS = {"001_tables": _EXPOSURES_AND_INTERACTIONS + _ORDERS + _CATALOGUE}
+_PAID_REFUNDS = "ALTER TABLE refunds ADD COLUMN paid_minor bigint, ADD COLUMN discrepancy_minor bigint"
+
+MIGRATIONS = {"001_tables": _EXPOSURES_AND_INTERACTIONS + _ORDERS + _CATALOGUE, "004_paid_refunds": _PAID_REFUNDS}

@@ -9,6 +9,7 @@ milliseconds (`ordered_at_ms`) or as RFC 3339 text (`ordered_at: 2026-05-01T12:0
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from events.clock import now_ms
 from experiments.errors import RequestError
-from experiments.money import MAX_MINOR, to_minor
+from experiments.money import MAX_MINOR, convert, to_minor
 from experiments.quantities import Currency, refuse
 from experiments.refusals import describe, sentence
 
@@ -148,6 +149,9 @@ class Refund(Record):
 
     An order's `refunded_minor` is the sum of its refunds, or what its newest state says where that is more: a shop may send
     either, or both.
+
+    `refunded_minor` is what came off the products' revenue, without tax and shipping. `paid_minor` is what the payments gave back
+    in all, `discrepancy_minor` by how much that is more than lines, tax and shipping say; None where there was no payment.
     """
 
     shop: Id = "default"
@@ -156,6 +160,8 @@ class Refund(Record):
     refunded_at_ms: Milliseconds
     currency: Currency
     refunded_minor: Annotated[Minor, Field(ge=0)]
+    paid_minor: Minor | None = None
+    discrepancy_minor: Minor | None = None
 
 
 Priced = TypeVar("Priced", Order, Refund)
@@ -163,7 +169,7 @@ AnyRecord = Exposure | Interaction | Order | Refund
 
 KINDS: Mapping[str, type[AnyRecord]] = {"exposures": Exposure, "interactions": Interaction, "orders": Order}
 
-_MONEY = {"gross", "discount", "shipping", "tax", "refunded", "cost", "value"}
+_MONEY = {"gross", "discount", "shipping", "tax", "refunded", "paid", "discrepancy", "cost", "value"}
 _GROSS = "gross: found nothing; wanted an amount such as 19.99, or lines that have one each"
 _TIMES = {"exposed_at", "occurred_at", "ordered_at", "updated_at", "refunded_at"}
 _COLUMNS = {
@@ -178,8 +184,8 @@ class Reader:
     """
     Reads what others send into records.
 
-    Amounts without a currency, and times without an offset, are the shop's; a line without a cost has that of its product, from
-    `costs_minor`, where it is known.
+    Amounts without a currency, and times without an offset, are the shop's; orders in a currency of `rates` are converted, what 1
+    of it is worth in the shop's. A line without a cost has that of its product or SKU, from `costs_minor`, where it is known.
     """
 
     def __init__(
@@ -188,8 +194,10 @@ class Reader:
         time_zone: str,
         clock_ms: Callable[[], int] = now_ms,
         costs_minor: Mapping[str, int] | None = None,
+        rates: Mapping[str, Decimal] | None = None,
     ) -> None:
         self._currency = currency
+        self._rates = rates or {}
         self._costs_minor = costs_minor or {}
         self._zone = ZoneInfo(time_zone)
         self._clock_ms = clock_ms
@@ -209,42 +217,74 @@ class Reader:
         Raises:
             RequestError: A field is wrong, or lies in the future, or the currency is not the shop's.
         """
-        told = self.spelled_out(fields)
-        told.setdefault("currency", self._currency)
+        currency = self._currency_of(fields)
+        told = {"currency": currency, **self.spelled_out(fields, currency)}
         if "ordered_at_ms" not in told:
             raise RequestError("ordered_at: found nothing; wanted a time such as 2026-05-01T12:00:00Z")
         told.setdefault("updated_at_ms", told["ordered_at_ms"])
-        if isinstance(told.get("lines"), list) and told["lines"]:
-            lines = [self._line(number, line) for number, line in enumerate(told["lines"][:1001], 1)]
-            if len({line.line_id for line in lines}) < len(lines):
-                raise RequestError("lines: found a line_id twice; wanted each once")
-            told = {**_sums(lines), **told, "lines": lines}
-        return self._in_currency(parse(Order, told))
+        lines = told.get("lines")
+        if not isinstance(lines, list) or not lines:
+            return self._in_currency(parse(Order, told))
+        read = [self._line(number, line, currency) for number, line in enumerate(lines[:1001], 1)]
+        if len({line.line_id for line in read}) < len(read):
+            raise RequestError("lines: found a line_id twice; wanted each once")
+        sums = _sums(read)
+        order = self._in_currency(parse(Order, {**sums, **told, "lines": read}))
+        return order.model_copy(update={name: value for name, value in sums.items() if name not in told})
 
     def refund(self, fields: Mapping[str, Any]) -> Refund:
         """Read one refund; `order` says what may be wrong."""
-        return self._in_currency(parse(Refund, {"currency": self._currency, **self.spelled_out(fields)}))
+        currency = self._currency_of(fields)
+        return self._in_currency(parse(Refund, {"currency": currency, **self.spelled_out(fields, currency)}))
+
+    def _currency_of(self, fields: Mapping[str, Any]) -> str:
+        told = fields.get("currency")
+        if told == self._currency or not isinstance(told, str) or not re.fullmatch("[A-Z]{3}", told):
+            return self._currency  # what is no currency is refused with the other fields
+        if told not in self._rates:
+            raise RequestError(f"currency: found {told}; wanted {self._currency}, the shop's currency")
+        return told
 
     def _in_currency(self, record: Priced) -> Priced:
-        if record.currency != self._currency:
-            raise RequestError(f"currency: found {record.currency}; wanted {self._currency}, the shop's currency")
-        return record
+        """Convert an order or a refund into the shop's currency; an order's lines are converted already."""
+        if record.currency == self._currency:
+            return record
+        return self._converted(record, record.currency).model_copy(update={"currency": self._currency})
 
-    def _line(self, number: int, line: object) -> OrderLine:
+    def _converted(self, record: Model, currency: str) -> Model:
+        if currency == self._currency:
+            return record
+        converted = {
+            name: convert(value, currency, self._rates[currency], self._currency)
+            for name, value in record
+            if name.endswith("_minor") and value is not None
+        }
+        if any(abs(value) > MAX_MINOR for value in converted.values()):
+            raise RequestError(
+                f"currency: found amounts of more than {MAX_MINOR} minor units once converted; wanted less"
+            )
+        return record.model_copy(update=converted)
+
+    def _line(self, number: int, line: object, currency: str) -> OrderLine:
         if not isinstance(line, dict):
             raise RequestError(f"lines.{number}: found {describe(line)}; wanted an object")
         try:
-            read = parse(OrderLine, {"line_id": str(number), **self.spelled_out(line)})
+            told = {"line_id": str(number), **self.spelled_out(line, currency)}
+            read = self._converted(parse(OrderLine, told), currency)
         except RequestError as error:
             raise RequestError(f"lines.{number}: {error}") from None
-        known = self._costs_minor.get(read.product_id)
+        known = self._costs_minor.get(read.product_id, self._costs_minor.get(read.sku))
         if read.cost_minor is not None or known is None:
             return read
         return read.model_copy(update={"cost_minor": known * read.quantity})
 
-    def spelled_out(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def spelled_out(self, fields: Mapping[str, Any], currency: str | None = None) -> dict[str, Any]:
         """
         Give the fields under the columns' own names and in their own units; null is as good as absent.
+
+        Args:
+            fields: As they were sent.
+            currency: Of decimal amounts; the shop's where it is not told.
 
         Raises:
             RequestError: An amount or a time cannot be read, stands twice, or lies in the future.
@@ -256,13 +296,13 @@ class Reader:
             column = _COLUMNS.get(name, name)
             if column in told:
                 raise RequestError(f"{name}: found it in two spellings; wanted one")
-            told[column] = self._valued(name, value) if name in _VALUED else value
+            told[column] = self._valued(name, value, currency or self._currency) if name in _VALUED else value
         return told
 
-    def _valued(self, name: str, value: object) -> object:
+    def _valued(self, name: str, value: object, currency: str) -> object:
         try:
             if name in _MONEY:
-                return to_minor(value, self._currency)
+                return to_minor(value, currency)
             moment = to_ms(value, self._zone) if name in _TIMES else value
         except RequestError as error:
             raise RequestError(f"{name}: {error}") from None

@@ -86,6 +86,13 @@ def create_refunds(db: Database) -> None:
     _create(db, "lakes", {"path": str}, pk="path")
 
 
+@MIGRATIONS(name="004_paid_refunds")
+def add_paid_refunds(db: Database) -> None:
+    """Keep what a refund's transactions paid back beside what its lines say."""
+    db.execute("ALTER TABLE refunds ADD COLUMN paid_minor INTEGER")
+    db.execute("ALTER TABLE refunds ADD COLUMN discrepancy_minor INTEGER")
+
+
 def _create_orders(db: Database) -> None:
     money = ("gross_minor", "discount_minor", "shipping_minor", "tax_minor", "refunded_minor", "cost_minor")
     _create(

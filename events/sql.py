@@ -24,7 +24,8 @@ INTERACTION = ("event_id", "kind", "experiment", "variant", "unit_id", "placemen
 ORDER = tuple(name for name in Order.model_fields if name not in ("lines", "refunded_minor"))
 ORDER_STATE = (*ORDER, "stated_refunded_minor", "digest")
 LINE = ("shop", "order_id", *OrderLine.model_fields)
-REFUND = ("shop", "order_id", "refund_id", "refunded_at_ms", "currency", "refunded_minor")
+REFUND = ("shop", "order_id", "refund_id", "refunded_at_ms", "currency", "refunded_minor", "paid_minor",
+          "discrepancy_minor")  # fmt: skip
 IDENTIFYING = {
     "exposures": ("unit_id",),
     "interactions": ("unit_id",),
@@ -36,15 +37,20 @@ PRUNED_AT_ONCE = 20_000
 _PRUNED = "interactions_pruned_before_ms"
 FORGOTTEN = "forgotten-"  # begins the pseudonyms of visitors who were forgotten
 
-# The newest state of an order wins; of two as new the one with more refunded, then one that is left out (cancelled),
-# then any, but the same one whichever came first.
-NEWER_ORDER = (
-    "(excluded.updated_at_ms, excluded.stated_refunded_minor, excluded.excluded IS NOT NULL, excluded.digest)"
-    " > (orders.updated_at_ms, orders.stated_refunded_minor, orders.excluded IS NOT NULL, orders.digest)"
+# What a browser says never replaces what the shop has said. Else the newest state of an order wins; of two as new the one with
+# more refunded, then one that is left out (cancelled), then any, but the same one whichever came first.
+NEWER_ORDER = "({}) > ({})".format(
+    *(
+        f"{side}.verified, {side}.updated_at_ms, {side}.stated_refunded_minor, {side}.excluded IS NOT NULL, {side}.digest"
+        for side in ("excluded", "orders")
+    )
 )
-NEWER_REFUND = (
-    "(excluded.refunded_at_ms, excluded.refunded_minor, excluded.currency)"
-    " > (refunds.refunded_at_ms, refunds.refunded_minor, refunds.currency)"
+NEWER_REFUND = "({}) > ({})".format(
+    *(
+        f"{side}.refunded_at_ms, {side}.refunded_minor, {side}.currency, coalesce({side}.paid_minor, -1),"
+        f" coalesce({side}.discrepancy_minor, 0)"
+        for side in ("excluded", "refunds")
+    )
 )
 EARLIER_EXPOSURE = (
     "(excluded.exposed_at_ms, excluded.epoch, excluded.attributes, excluded.bot)"
@@ -194,6 +200,16 @@ class SqlStore(ABC):
         with self._transaction() as execute:
             execute("INSERT INTO secrets VALUES (?, ?) ON CONFLICT DO NOTHING", (name, fresh))
             return str(execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()[0])
+
+    def secrets(self, prefix: str) -> dict[str, str]:
+        """Give the stored secrets whose names begin so, by name."""
+        query = "SELECT name, value FROM secrets WHERE substr(name, 1, ?) = ? ORDER BY name"
+        return {str(name): str(value) for name, value in self._read(query, len(prefix), prefix)}
+
+    def remove_secret(self, name: str) -> None:
+        """Delete a stored secret."""
+        with self._transaction() as execute:
+            execute("DELETE FROM secrets WHERE name = ?", (name,))
 
     def counts(self) -> dict[str, int]:
         """Give the number of rows of every table."""

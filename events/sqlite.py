@@ -17,7 +17,7 @@ from events.sqlite_writes import Group
 from events.store import Fetch
 from experiments.errors import StoreBusy, StoreError
 
-SCHEMA_VERSION = "003_refunds"  # the last migration of events/schema.py
+SCHEMA_VERSION = "004_paid_refunds"  # the last migration of events/schema.py
 BUSY_S = 10.0  # how long a writer waits for another process
 FETCHED_AT_ONCE = 10_000
 _OWN_FAULTS = (

@@ -31,7 +31,8 @@ class Store(Protocol):
         Write records, whole or not at all; what other threads write meanwhile shares the transaction.
 
         Exposures keep the earliest of (experiment, unit_id, variant), interactions the earliest of an event_id, orders the
-        newest updated_at_ms of (shop, order_id), refunds the newest of (shop, order_id, refund_id). An order's refunded_minor
+        newest updated_at_ms of (shop, order_id), verified states before others, refunds the newest of
+        (shop, order_id, refund_id). An order's refunded_minor
         is the sum of its refunds, or what it states itself where that is more. Whatever the order of arrival, the same is kept.
 
         Args:
@@ -89,6 +90,14 @@ class Store(Protocol):
 
     def secret(self, name: str, fresh: str) -> str:
         """Give a stored secret; `fresh` is stored and given where there is none yet."""
+        ...
+
+    def secrets(self, prefix: str) -> dict[str, str]:
+        """Give the stored secrets whose names begin so, by name."""
+        ...
+
+    def remove_secret(self, name: str) -> None:
+        """Delete a stored secret."""
         ...
 
     def counts(self) -> dict[str, int]:

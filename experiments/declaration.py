@@ -18,8 +18,10 @@ from experiments.quantities import (
     Identifier,
     Margin,
     Name,
+    Origin,
     Placement,
     Probability,
+    Rate,
     Share,
     Text,
     TimeZone,
@@ -167,7 +169,11 @@ class CustomMetric(Declared):
         if self.kind != "ratio" and self.per is not None:
             yield (*path, "per"), f"a divisor of a {self.kind}", "none, or `kind: ratio`"
         if self.tag is not None and self.of not in ("units", "gross", "orders"):
-            yield (*path, "tag"), f"a tag with `{self.of}`", "one with `units`, `gross` or `orders`, which lines tell apart"
+            yield (
+                (*path, "tag"),
+                f"a tag with `{self.of}`",
+                "one with `units`, `gross` or `orders`, which lines tell apart",
+            )
 
 
 class Metrics(Declared):
@@ -274,7 +280,10 @@ class OrderRules(Declared):
     """
     What of an order is revenue, and which orders count.
 
-    `preset: shopify` is Shopify's own order value: gross less discounts, without tax and shipping, refunds not taken off.
+    `preset: shopify` is Shopify's own order value: gross less discounts, without tax and shipping, refunds not taken off. `count`
+    names reasons for which orders would be left out and here are not, `exclude_tags` tags of orders or customers that do not
+    count. `rates` say what 1 of another currency is worth in the shop's; orders in any other are refused. `trust_browser` lets
+    orders count that only a browser has told of.
     """
 
     preset: Literal["shopify"] | None = None
@@ -282,6 +291,10 @@ class OrderRules(Declared):
     shipping: bool = False
     refunds: bool = True
     exclude_sources: list[Identifier] = []
+    exclude_tags: list[Identifier] = []
+    count: list[Identifier] = []
+    rates: dict[Currency, Rate] = {}
+    trust_browser: bool = False
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Give what a preset already says."""
@@ -299,7 +312,8 @@ class Shop(Declared):
     The shop as a whole, from `configs/shop.yaml`; without that file, a shop in USD and UTC.
 
     `plan` holds for experiments that do not say otherwise. `addon_ratio` is how dear a complement may be beside the product that
-    it complements before `check` warns: cheap add-ons sell, equal-priced ones do not.
+    it complements before `check` warns: cheap add-ons sell, equal-priced ones do not. `origins` are whose pages may ask a server
+    of another origin.
     """
 
     currency: Currency = "USD"
@@ -307,12 +321,15 @@ class Shop(Declared):
     platform: Literal["shopify", "woocommerce", "custom"] = "custom"
     holdout: Holdout = 0.0
     addon_ratio: Share = 0.75
+    origins: list[Origin] = []
     plan: Plan = Plan()
     orders: OrderRules = OrderRules()
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Give what is wrong between fields that are each right by themselves."""
-        return self.orders.contradictions()
+        yield from self.orders.contradictions()
+        if self.currency in self.orders.rates:
+            yield ("orders", "rates"), f"a rate of {self.currency}, the shop's own currency", "rates of others"
 
 
 class Product(Declared):

@@ -1,7 +1,8 @@
 """Money as integers of a currency's minor unit: cents for USD, yen for JPY, fils for KWD. No float on the way."""
 
 import re
-from decimal import ROUND_HALF_EVEN, Decimal
+from collections.abc import Sequence
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 from experiments.errors import RequestError
 from experiments.refusals import describe
@@ -58,6 +59,35 @@ def to_minor(amount: object, currency: str) -> int:
     if abs(minor) > MAX_MINOR:
         raise RequestError(f"found {text}; wanted an amount of at most {MAX_MINOR} minor units")
     return minor
+
+
+def convert(minor: int, currency: str, rate: Decimal, into: str) -> int:
+    """
+    Turn minor units of one currency into those of another, rounding half to even once, at the end.
+
+    Args:
+        rate: What 1 of the currency is worth in the other, in major units.
+    """
+    with localcontext(prec=60):  # digits, so that no product is rounded before it is whole
+        worth = Decimal(minor) * rate
+        return int(worth.scaleb(exponent(into) - exponent(currency)).to_integral_value(ROUND_HALF_EVEN))
+
+
+def share(amount: int, part: int, whole: int) -> int:
+    """Give the share of an amount that falls on a part, rounded half up; 0 where there is no whole."""
+    return (2 * amount * part + whole) // (2 * whole) if whole > 0 else 0
+
+
+def spread(amount: int, weights: Sequence[int]) -> list[int]:
+    """Split an amount in proportion to weights, to the last minor unit."""
+    total, given, before = sum(weights), 0, 0
+    parts = []
+    for weight in weights:
+        before += weight
+        upto = share(amount, before, total)
+        parts.append(upto - given)
+        given = upto
+    return parts
 
 
 def format_money(minor: float, currency: str, *, signed: bool = False) -> str:

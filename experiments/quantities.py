@@ -100,6 +100,13 @@ def _amount(value: object) -> Decimal:
     return Decimal(text)
 
 
+def _rate(value: object) -> Decimal:
+    text = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,12})?", text) or not Decimal(text):
+        raise refuse("what 1 of the currency is worth in the shop's, such as 1.0845")
+    return Decimal(text)
+
+
 def _time_zone(value: object) -> str:
     try:
         return ZoneInfo(str(value)).key
@@ -152,6 +159,12 @@ Amount = Annotated[
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": ["number", "string"], "description": "an amount of money, such as 19.99"}),
 ]
+Rate = Annotated[
+    Decimal,
+    BeforeValidator(_rate),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["number", "string"], "description": "what 1 of a currency is worth in the shop's"}),
+]
 Discount = Annotated[
     str,
     BeforeValidator(_amount_or_percent),
@@ -161,3 +174,6 @@ Discount = Annotated[
 ]
 Currency = Annotated[str, *_texts("[A-Z]{3}", "a currency of ISO 4217 such as USD")]
 TimeZone = Annotated[str, BeforeValidator(_time_zone)]
+Origin = Annotated[
+    str, *_texts(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?", "an origin such as https://shop.example, without a path")
+]

@@ -37,6 +37,9 @@ def describe(value: object) -> str:
     if value is None:
         return "nothing"
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = text.encode(
+        errors="replace"
+    ).decode()  # half a surrogate pair can be in JSON, and in nothing that is written
     return f"`{text[:60]}{'…' if len(text) > 60 else ''}`"
 
 

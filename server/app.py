@@ -19,14 +19,19 @@ from experiments.loading import Configs
 from experiments.tokens import Signer
 from server.assignments import Assignments, mint_visitor_id
 from server.collect import Collector
+from server.cors import Cors
 from server.counts import Counts
 from server.explain import explain_request
 from server.hot import HotPath, too_long
 from server.keys import Keyring, authorise
 from server.live import Declarations
+from server.ofrep import ofrep_routes
 from server.problems import Problem, Reply, json_reply, reply_to
 from server.requests import MAX_BODY_BYTES, IdentifyBody, read_body
+from server.snippet import script_route
+from server.tracked import tracked
 from server.visitors import cookie_visitor, set_cookie
+from server.webhooks.routes import webhooks
 
 
 def create_app(
@@ -35,6 +40,7 @@ def create_app(
     clock_ms: Callable[[], int] = now_ms,
     *,
     watch: bool = False,
+    rate_limit: float | None = None,
 ) -> Flask:
     """
     Build the public app.
@@ -44,6 +50,7 @@ def create_app(
         store: URL of the store, or the store.
         clock_ms: The time, in milliseconds UTC.
         watch: Take changed declarations within a second.
+        rate_limit: Requests a second that each key may make.
 
     Raises:
         DeclarationError: A declaration is wrong; nothing is served.
@@ -54,19 +61,22 @@ def create_app(
     declarations = Declarations(configs, opened, clock_ms)
     if watch:
         declarations.watch()
-    parts = Parts(opened, declarations, Keyring(opened), Counts(declarations), clock_ms)
+    parts = Parts(opened, declarations, Keyring(opened, per_second=rate_limit), Counts(declarations), clock_ms)
     app = Flask("crosslift", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _problem)
     _add_shop_routes(app, parts)
     _add_status_routes(app, parts)
+    app.register_blueprint(tracked(opened, declarations, parts.keyring, parts.counts, clock_ms))
+    app.register_blueprint(webhooks(opened, declarations, parts.counts, clock_ms))
     app.extensions["crosslift"] = declarations
     assignments = Assignments(declarations, opened, signer, clock_ms)
     collector = Collector(declarations, opened, signer, clock_ms)
-    app.wsgi_app = HotPath(  # type: ignore[method-assign]
-        app.wsgi_app, parts.keyring, assignments, collector, parts.counts, clock_ms
-    )
+    app.register_blueprint(script_route())
+    app.register_blueprint(ofrep_routes(declarations, assignments, parts.keyring, parts.counts, clock_ms))
+    hot = HotPath(app.wsgi_app, declarations, parts.keyring, assignments, collector, parts.counts, clock_ms)
+    app.wsgi_app = Cors(hot, declarations)  # type: ignore[method-assign]
     return app
 
 
@@ -129,7 +139,8 @@ def app_from_environment() -> Flask:
     """Build the app of a worker process, from CROSSLIFT_CONFIGS and CROSSLIFT_STORE; the worker ends with its server."""
     sys.setswitchinterval(0.001)  # seconds; so that the writer gets its turn soon while others read requests
     threading.Thread(target=_end_with, args=(os.getppid(),), name="crosslift-parent", daemon=True).start()
-    app = create_app(os.environ["CROSSLIFT_CONFIGS"], os.environ["CROSSLIFT_STORE"], watch=True)
+    rate = float(os.environ.get("CROSSLIFT_RATE_LIMIT") or 0) or None
+    app = create_app(os.environ["CROSSLIFT_CONFIGS"], os.environ["CROSSLIFT_STORE"], watch=True, rate_limit=rate)
     gc.freeze()  # what stands now stays: collecting it again for every few requests costs them dear
     gc.set_threshold(20_000, 20, 20)
     return app

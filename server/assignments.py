@@ -46,12 +46,13 @@ class Assignments:
         self._signer = signer
         self._clock_ms = clock_ms
 
-    def answer(self, body: AssignmentsBody, visitor_id: str) -> dict[str, Any]:
+    def answer(self, body: AssignmentsBody, visitor_id: str, *, signed_s: int | None = None) -> dict[str, Any]:
         """
         Give every experiment's assignment for a visitor, or those that the body names.
 
         With `expose`, the exposures are durable before the answer is given; where they cannot be written, the control is
-        served, and nothing is exposed. A `preview` token shows its variant, and exposes nobody to it.
+        served, and nothing is exposed. A `preview` token shows its variant, and exposes nobody to it. Exposure tokens are
+        signed as of `signed_s`, or now.
 
         Raises:
             Problem: 400 for a preview token that is not ours or has expired.
@@ -65,7 +66,8 @@ class Assignments:
             given |= self._previewed(live, body.preview)
         if body.expose:
             self._expose(live, given, body.context)
-        shown = {key: self._shown(live, key, one, body.context) for key, one in given.items()}
+        at_s = self._clock_ms() // 1000 if signed_s is None else signed_s
+        shown = {key: self._shown(live, key, one, body.context, at_s) for key, one in given.items()}
         return {"visitor_id": visitor_id, "assignments": shown}
 
     def _previewed(self, live: Live, token: str) -> dict[str, Given]:
@@ -91,8 +93,8 @@ class Assignments:
                 experiment, one = live.configs.experiments[key], given[key].assignment
                 given[key] = Given(serve(experiment, experiment.control, "fault") if one.exposable else one)
 
-    def _shown(self, live: Live, key: str, one: Given, context: Mapping[str, Any]) -> dict[str, Any]:
-        token = None if one.claim is None else self._signer.sign(one.claim, self._clock_ms() // 1000)
+    def _shown(self, live: Live, key: str, one: Given, context: Mapping[str, Any], at_s: int) -> dict[str, Any]:
+        token = None if one.claim is None else self._signer.sign(one.claim, at_s)
         return {
             "variant": one.assignment.variant,
             "placement": one.assignment.placement,

@@ -15,6 +15,7 @@ import click
 
 from events.cli import existing_store, store_option
 from experiments.cli import configs_option, format_option
+from server.webhooks.cli import webhooks
 
 if TYPE_CHECKING:
     from events.store import Store
@@ -28,9 +29,12 @@ THREADS = 32  # of a worker: most of them wait for the disk, together, and the s
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--rate-limit", type=click.FloatRange(0.1), help="Requests a second that each key may make; any number by default."
+)
 @configs_option
 @store_option
-def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> None:
+def serve(host: str, port: int, workers: int, rate_limit: float | None, configs: str, store_url: str) -> None:
     """Serve assignments and take events, until interrupted."""
     from granian.constants import Interfaces
     from granian.log import LogLevels
@@ -49,6 +53,7 @@ def serve(host: str, port: int, workers: int, configs: str, store_url: str) -> N
     address, port = _bindable(host, port)
     os.environ["CROSSLIFT_CONFIGS"] = os.path.abspath(configs)
     os.environ["CROSSLIFT_STORE"] = store_url
+    os.environ["CROSSLIFT_RATE_LIMIT"] = "" if rate_limit is None else str(rate_limit / workers)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="crosslift-metrics-")
     shown = f"[{address}]" if ":" in address else address
     count = f"{workers} worker{'s' if workers > 1 else ''}"
@@ -258,4 +263,4 @@ def drop(ids: tuple[int, ...], store_url: str) -> None:
     click.echo(f"{len(set(ids)):,} dropped.")
 
 
-commands = [serve, keys, preview, quarantine]
+commands = [serve, keys, preview, quarantine, webhooks]

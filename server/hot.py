@@ -1,7 +1,7 @@
 """
-The two hot routes, as a WSGI middleware in front of the Flask app.
+The hot routes, as a WSGI middleware in front of the Flask app.
 
-A Flask view costs far more than a plain WSGI callable; assignments and events are all that a busy shop sends.
+A Flask view costs far more than a plain WSGI callable; assignments, for pages too, and events are all that a busy shop sends.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,8 +13,10 @@ from server.assignments import Assignments, mint_visitor_id
 from server.collect import Collector
 from server.counts import Counts
 from server.keys import Keyring, authorise
+from server.live import Declarations
 from server.problems import Problem, Reply, json_reply, reply_to
-from server.requests import MAX_BODY_BYTES, AssignmentsBody, EventsBody, read_body
+from server.requests import MAX_BODY_BYTES, AssignmentsBody, EventsBody, PageBody, read_body
+from server.snippet import page_answer
 from server.visitors import cookie_visitor, set_cookie
 
 if TYPE_CHECKING:
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
 
 
 class HotPath:
-    """Answers `POST /v1/assignments` and `POST /v1/events`, and passes everything else on."""
+    """Answers `POST /v1/assignments`, `/v1/page` and `/v1/events`, and passes everything else on."""
 
     def __init__(
         self,
         app: "WSGIApplication",
+        declarations: Declarations,
         keyring: Keyring,
         assignments: Assignments,
         collector: Collector,
@@ -34,6 +37,7 @@ class HotPath:
         clock_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._app = app
+        self._declarations = declarations
         self._keyring = keyring
         self._assignments = assignments
         self._collector = collector
@@ -41,6 +45,7 @@ class HotPath:
         self._clock_ms = clock_ms
         self._routes: dict[str, Callable[[dict[str, Any]], Reply]] = {
             "/v1/assignments": self._post_assignments,
+            "/v1/page": self._post_page,
             "/v1/events": self._post_events,
         }
 
@@ -66,6 +71,16 @@ class HotPath:
         known = body.visitor_id or cookie_visitor(environ)
         visitor_id = known or mint_visitor_id(self._clock_ms())
         answer = self._assignments.answer(body, visitor_id)
+        self._counts.assigned(answer)
+        return json_reply(answer, headers=() if known else (("Set-Cookie", set_cookie(visitor_id)),))
+
+    def _post_page(self, environ: dict[str, Any]) -> Reply:
+        """{visitor_id?, context?, preview?} -> {visitor_id, now_ms, currency, platform, assignments}; any key."""
+        authorise(environ, self._keyring)
+        body = read_body(PageBody, _content(environ))
+        known = body.visitor_id or cookie_visitor(environ)
+        visitor_id, now = known or mint_visitor_id(self._clock_ms()), self._clock_ms()
+        answer = page_answer(self._declarations.live, self._assignments, body, visitor_id, now)
         self._counts.assigned(answer)
         return json_reply(answer, headers=() if known else (("Set-Cookie", set_cookie(visitor_id)),))
 
@@ -105,6 +120,6 @@ def _content(environ: dict[str, Any]) -> bytes:
     return content
 
 
-def too_long() -> Problem:
+def too_long(most: int = MAX_BODY_BYTES) -> Problem:
     """Give the refusal of a body that is too long."""
-    return Problem(413, f"body: found more than {MAX_BODY_BYTES:,} bytes; wanted fewer")
+    return Problem(413, f"body: found more than {most:,} bytes; wanted fewer")

@@ -104,7 +104,8 @@ class Declarations:
         shop = configs.shop
         if shop.holdout:
             epochs[HOLDOUT] = self._store.open_epoch(HOLDOUT, declared_dict(holdout_experiment(shop)), at_ms)
-        return Live(configs, epochs, Reader(shop.currency, shop.time_zone, self._clock_ms, configs.costs_minor()))
+        reader = Reader(shop.currency, shop.time_zone, self._clock_ms, configs.costs_minor(), configs.shop.orders.rates)
+        return Live(configs, epochs, reader)
 
     def _watch(self) -> None:
         pause = threading.Event()

@@ -12,8 +12,12 @@ from experiments.loading import load
 from experiments.tokens import Signer
 from server.collect import Collector
 from server.live import Declarations
+from server.tracked import READERS as TRACKED
+from server.tracked import Sender
+from server.webhooks.payloads import read_json
+from server.webhooks.records import READERS, records_of
 
-Take = Callable[[str, int], None]  # a payload, and when it had come
+Take = Callable[[str, str, int], None]  # a source, a payload, and when it had come
 
 
 def replay(store: Store, configs: str, ids: Collection[int] = ()) -> tuple[int, list[tuple[int, str]]]:
@@ -41,9 +45,10 @@ def replay(store: Store, configs: str, ids: Collection[int] = ()) -> tuple[int, 
     for number in dict.fromkeys(ids) or held:
         _, received_at_ms, source, _, payload = held[number]
         try:
-            sources[source](payload, received_at_ms)
-        except KeyError:
-            refused.append((number, f"source: found {source!r}; wanted one of {', '.join(sources)}"))
+            takes = sources.get(source.partition(":")[0])
+            if takes is None:
+                raise RequestError(f"source: found {source!r}; wanted one of {', '.join(sources)}")
+            takes(source, payload, received_at_ms)
         except RequestError as error:
             refused.append((number, str(error)))
         else:
@@ -56,8 +61,17 @@ def _sources(store: Store, configs: str) -> Mapping[str, Take]:
     signer = Signer(store.secret("signing", os.urandom(32).hex()))
     declarations = Declarations(load(configs), store, now_ms)
 
-    def take_event(payload: str, received_at_ms: int) -> None:
+    def take_event(_: str, payload: str, received_at_ms: int) -> None:
         # An event without a time of its own happened when it came.
         Collector(declarations, store, signer, lambda: received_at_ms).take(orjson.loads(payload))
 
-    return {"events": take_event}
+    def take_webhook(source: str, payload: str, received_at_ms: int) -> None:
+        store.write(records_of(source, payload, declarations.live, store, received_at_ms))
+
+    def take_tracked(source: str, payload: str, received_at_ms: int) -> None:
+        vocabulary, _, shop = source.partition(":")
+        sender = Sender(declarations.live, store, shop, vocabulary, True, received_at_ms)
+        store.write(sender.records(read_json(payload)) or [])
+
+    others = dict.fromkeys(TRACKED, take_tracked)
+    return {"events": take_event, **others, **dict.fromkeys(READERS, take_webhook)}

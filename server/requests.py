@@ -28,6 +28,16 @@ class AssignmentsBody(BaseModel):
     preview: Annotated[str, Field(max_length=2000)] | None = None
 
 
+class PageBody(BaseModel):
+    """`POST /v1/page`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    visitor_id: Id | None = None
+    context: Context = Field(default_factory=dict)  # a literal {} would be copied deeply each time
+    preview: Annotated[str, Field(max_length=2000)] | None = None
+
+
 class IdentifyBody(BaseModel):
     """`POST /v1/identify`."""
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
@@ -66,14 +65,17 @@ def simulate(
     "--shoppers", type=click.IntRange(1, 10_000_000), help="How many; as configs/simulation.yaml says by default."
 )
 @click.option("--seed", default=2026, show_default=True)
+@click.option("--serve", is_flag=True, help="Serve a demo shop too, while shoppers keep coming, until interrupted.")
 @configs_option
-def demo(shoppers: int | None, seed: int, configs: str) -> None:
+def demo(shoppers: int | None, seed: int, serve: bool, configs: str) -> None:
     """Show the whole of crosslift: serve, simulate shoppers, report, and compare with the truth."""
     from rich.console import Console
 
     from simulation.demo import run_demo
+    from simulation.shop import serve_demo
 
-    run_demo(configs, shoppers, seed, Console(highlight=False, markup=False, width=100))
+    console = Console(highlight=False, markup=False, width=100)
+    (serve_demo if serve else run_demo)(configs, shoppers, seed, console)
 
 
 def _show(counts: Counter[str], seed: int, start_ms: int, format_: str) -> None:
@@ -90,9 +92,10 @@ def _show(counts: Counter[str], seed: int, start_ms: int, format_: str) -> None:
 
 def _start_ms(start: str | None, days: int) -> int:
     """Give the start in milliseconds; by default so long ago that the last shopper's week is over."""
+    from simulation.shoppers import past_start_ms
+
     if start is None:
-        today = int(time.time()) // 86_400 * 86_400
-        return (today - (days + 8) * 86_400) * 1000
+        return past_start_ms(days)
     try:
         moment = datetime.fromisoformat(start)
     except ValueError:

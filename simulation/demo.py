@@ -34,24 +34,25 @@ def run_demo(configs_dir: str, shoppers: int | None, seed: int, console: Console
     """
     configs = load(configs_dir)
     truth = load_truth(configs_dir, configs)
-    store = _fresh_store()
+    store = fresh_store()
     common = ["--configs", configs_dir, "--store", store]
-    keys = json.loads(_output(console, ["keys", "--store", store, "--format", "json"]))
-    port = _free_port()
-    with _server(console, [*common, "--port", str(port)], port):
+    keys = json.loads(output(console, ["keys", "--store", store, "--format", "json"]))
+    port = free_port()
+    with running_server(console, [*common, "--port", str(port)], port):
         environment = {"CROSSLIFT_SECRET_KEY": keys["secret"]}
         arguments = ["simulate", "--configs", configs_dir, "--server", f"http://127.0.0.1:{port}", "--seed", str(seed)]
-        _run(console, [*arguments, "--shoppers", str(shoppers or truth.shoppers)], environment)
+        run_command(console, [*arguments, "--shoppers", str(shoppers or truth.shoppers)], environment)
     for key in truth.experiments:
         console.print()
-        _run(console, ["report", key, *common])
-        found = json.loads(_output(console, ["report", key, *common, "--format", "json"], quiet=True))
+        run_command(console, ["report", key, *common])
+        found = json.loads(output(console, ["report", key, *common, "--format", "json"], quiet=True))
         console.print()
         _print_truth(console, key, truth, configs, found)
     _print_next(console, configs_dir, store, next(iter(truth.experiments)))
 
 
-def _fresh_store() -> str:
+def fresh_store() -> str:
+    """Give an empty store in the demo's folder."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / "crosslift.db"
     for suffix in ("", "-wal", "-shm"):
@@ -59,7 +60,8 @@ def _fresh_store() -> str:
     return f"sqlite:///{path}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Give a port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         return int(bound.getsockname()[1])
 
@@ -72,13 +74,15 @@ def _show(console: Console, arguments: Sequence[str]) -> None:
     console.print(f"$ crosslift {' '.join(arguments)}", style="bold cyan", soft_wrap=True)
 
 
-def _run(console: Console, arguments: Sequence[str], environment: dict[str, str] | None = None) -> None:
+def run_command(console: Console, arguments: Sequence[str], environment: dict[str, str] | None = None) -> None:
+    """Run a command of ours, shown as a user would type it."""
     _show(console, arguments)
     if subprocess.run(_command(arguments), env=os.environ | (environment or {}), check=False).returncode:  # noqa: S603
         raise StoreError(f"`crosslift {arguments[0]}` did not work")
 
 
-def _output(console: Console, arguments: Sequence[str], *, quiet: bool = False) -> str:
+def output(console: Console, arguments: Sequence[str], *, quiet: bool = False) -> str:
+    """Run a command of ours, and give what it prints."""
     if not quiet:
         _show(console, arguments)
     done = subprocess.run(_command(arguments), stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
@@ -88,7 +92,8 @@ def _output(console: Console, arguments: Sequence[str], *, quiet: bool = False) 
 
 
 @contextmanager
-def _server(console: Console, arguments: Sequence[str], port: int) -> Iterator[None]:
+def running_server(console: Console, arguments: Sequence[str], port: int) -> Iterator[None]:
+    """Serve while the block runs."""
     _show(console, ["serve", *arguments])
     server = subprocess.Popen(_command(["serve", *arguments]))  # noqa: S603
     try:

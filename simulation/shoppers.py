@@ -1,6 +1,7 @@
 """What made-up shoppers do, the same for the same seed: one visit each, and the orders that follow from it."""
 
 import random
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +17,12 @@ Event = dict[str, Any]
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 PREFIX = "simulated-"  # what reports know made-up visitors by
+
+
+def past_start_ms(days: int) -> int:
+    """Give when the first of `days` days may begin, so long ago that the last shopper's week is over."""
+    today = int(time.time() * 1000) // DAY_MS * DAY_MS
+    return today - (days + 8) * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ variants:
 WriteConfigs = Callable[..., Path]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", metavar="DIR", help="Write a picture of every placement into a folder.")
+
+
 @pytest.fixture
 def write_configs(tmp_path: Path) -> WriteConfigs:
     """Write a folder of declarations: experiments by key, other files by name."""

@@ -15,6 +15,7 @@ ALLOWED = {
     "server": {"experiments", "events"},
     "analysis": {"experiments", "events"},
     "simulation": {"experiments", "events"},
+    "storefront": {"experiments"},
 }
 MODULES = sorted(path for room in ALLOWED for path in (ROOT / room).rglob("*.py"))
 

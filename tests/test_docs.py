@@ -63,7 +63,10 @@ def test_the_readme_shows_true_output(serve: Serve, run: Run, store_url: str, tm
         assert steady(done.stdout) == steady(output), command
 
 
-@pytest.mark.parametrize("name", ["README.md", "analysis.lifts", "analysis.moments"])
+EXAMPLES = ["README.md", *(f"analysis.{name}" for name in ("lifts", "moments", "reports", "sequential", "table"))]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_in_prose_and_docstrings_run(name: str) -> None:
     """Every `>>>` gives what stands below it."""
     if name.endswith(".md"):

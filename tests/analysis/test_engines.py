@@ -1,12 +1,16 @@
 """The same report from every engine."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from analysis import report
 from events import Refund, open_store
-from tests.analysis.conftest import AT, DAY, MARGIN, World, fill
+from events.lake import export
+from experiments import StoreError
+from tests.analysis.conftest import AT, DAY, MARGIN, NOW, World, fill
 from tests.conftest import WriteConfigs
 from tests.postgres import PostgresServer
 
@@ -40,6 +44,19 @@ def assert_close(one: Any, other: Any, path: str = "") -> None:
         assert one == pytest.approx(other, rel=1e-9), path
     else:
         assert one == other, path
+
+
+def test_a_lake_reports_what_sqlite_does(write_configs: WriteConfigs, tmp_path: Path) -> None:
+    """DuckDB over the exported Parquet files: every number, to 1e-9."""
+    configs = write_configs(ab=MARGIN)
+    url, lake = f"sqlite:///{tmp_path / 'events.db'}", tmp_path / "a lake's"
+    found = told(url, configs)
+    with closing(open_store(url)) as store:
+        export(store, lake)
+    read = report("ab", f"parquet:{lake}", configs, NOW)
+    assert_close(found, read.to_dict())
+    with pytest.raises(StoreError, match="wanted a lake"):
+        report("ab", f"parquet:{tmp_path}", configs)
 
 
 def test_postgresql_reports_what_sqlite_does(

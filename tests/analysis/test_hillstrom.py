@@ -83,3 +83,11 @@ def test_the_whole_line_gives_the_same(
             for part in ("absolute", "relative"):
                 for end in ("estimate", "low", "high"):
                     assert first[part][end] == pytest.approx(second[part][end], rel=1e-6, abs=1e-9)
+    told = found["order_values"]
+    assert [round(told[key]["median"], 3) for key in KEYS.values()] == [88.365, 66.98, 94.71]
+    assert {told[key]["mode"] for key in KEYS.values()} == {29.99}
+    assert sum(told[key]["mode_orders"] for key in KEYS.values()) == 136
+    assert sum(band["orders"] for key in KEYS.values() for band in told[key]["histogram"]) == 578
+    for part in found["decomposition"].values():
+        factors = sum(part[name]["log_lift"] for name in ("conversion", "orders_per_buyer", "average_order_value"))
+        assert factors == pytest.approx(part["revenue_per_visitor"]["log_lift"], rel=1e-9)

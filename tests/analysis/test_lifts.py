@@ -15,7 +15,8 @@ from scipy.optimize import brentq
 from analysis import Lift, Moments, lift
 from analysis.comparison import Proportions
 from analysis.families import anytime_multiple, anytime_p, anytime_scale, dunnett_normal
-from analysis.lifts import Kind, Reading, compare
+from analysis.lifts import Reading, compare
+from analysis.metrics import Kind
 from experiments import AnalysisError
 
 

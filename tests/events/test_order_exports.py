@@ -250,3 +250,24 @@ def test_rows_of_one_order_stand_together(imports: Imports) -> None:
     nameless = imports(shopify({**ORDER, "Name": ""}, {**other, "Name": ""}))
     assert (nameless.exit_code, nameless.output.count("name: found nothing; wanted the order's")) == (1, 2)
     assert imports.orders() == []
+
+
+def test_the_rules_are_those_of_webhooks(imports: Imports, write_configs: WriteConfigs) -> None:
+    """Drafts, tags and other currencies: 72.00 euros at 1.5 are 108.00 dollars, line by line."""
+    header = [*SHOPIFY, "Tags"]
+    rows = [
+        {**ORDER, "Source": "shopify_draft_order"},
+        {**ORDER, "Name": "#1002", "Id": "2", "Tags": "vip, Staff"},
+        {**ORDER, "Name": "#1003", "Id": "3", "Currency": "EUR"},
+        {**SECOND, "Name": "#1003", "Currency": "EUR"},
+    ]
+    assert imports(shopify(*rows, header=header)).exit_code == 1  # no rate for euros
+    write_configs(files={"shop.yaml": "orders: {exclude_tags: [staff], rates: {EUR: 1.5}}\n"})
+    assert imports(shopify(*rows, header=header)).exit_code == 0
+    found = imports.rows("SELECT order_id, currency, gross_minor, discount_minor, excluded FROM orders ORDER BY 1")
+    assert found[0] == ("2", "USD", 8000, 800, "tag: Staff")
+    assert found[1] == ("3", "USD", 12000, 1200, None)
+    assert found[2][-1] == "draft"
+    assert imports.rows("SELECT sum(gross_minor), sum(discount_minor) FROM order_lines WHERE order_id = '3'") == [
+        (12000, 1200)
+    ]

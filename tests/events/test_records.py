@@ -1,5 +1,6 @@
 """Reading events: both spellings of money and time, and clear refusals."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -104,3 +105,26 @@ def test_a_wrong_field_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError) as caught:
         READER.order({**ORDER, **change})
     assert message in str(caught.value)
+
+
+def test_another_currency_is_converted_by_its_rate() -> None:
+    """Yen have no cents, dinars have mils; a cost of the catalogue is the shop's money already."""
+    rates = {"JPY": Decimal("0.0064"), "KWD": Decimal("3.25")}
+    reader = Reader("USD", "UTC", costs_minor={"p1": 400, "SKU9": 50}, rates=rates)
+    lines = [
+        {"line_id": "a", "product_id": "p1", "quantity": 2, "gross": "2500", "cost": None},
+        {"line_id": "b", "sku": "SKU9", "gross_minor": 1000, "discount": "100"},
+    ]
+    told = {name: value for name, value in ORDER.items() if name != "gross"}
+    order = reader.order({**told, "currency": "JPY", "lines": lines, "shipping": "500"})
+    # 2,500 yen are 16.00 dollars, 1,000 are 6.40, 100 are 0.64, 500 are 3.20.
+    assert [(one.gross_minor, one.discount_minor, one.cost_minor) for one in order.lines] == [
+        (1600, 0, 800),
+        (640, 64, 50),
+    ]
+    assert (order.currency, order.gross_minor, order.discount_minor, order.shipping_minor) == ("USD", 2240, 64, 320)
+    assert (order.cost_minor, order.units) == (850, 3)
+    refund = {"order_id": "o1", "refund_id": "r1", "refunded_at": "2026-05-01T12:00:00Z", "refunded": "1.234"}
+    assert reader.refund({**refund, "currency": "KWD"}).refunded_minor == 401  # 4.0105 dollars
+    with pytest.raises(RequestError, match="currency: found EUR; wanted USD, the shop's currency"):
+        reader.order({**ORDER, "currency": "EUR"})

@@ -98,6 +98,34 @@ def test_the_newest_state_of_an_order_is_kept(store: Store) -> None:
     assert [row[2] for row in rows(store, "order_lines")] == ["1", "2"]
 
 
+def test_what_a_browser_says_never_replaces_what_the_shop_said(store: Store) -> None:
+    """Whichever is newer, and whichever comes first; the shop's word makes an order verified."""
+    said, forged = order(1, AT), order(1, AT + 5, gross=9999, verified=False)
+    assert store.write([forged, said, forged]) == [True, True, False]
+    store.write([said.model_copy(update={"order_id": "o2"}), forged.model_copy(update={"order_id": "o2"})])
+    assert rows(store, "orders", "gross_minor, verified") == [(1000, 1)] * 2
+
+
+def test_a_refund_keeps_what_was_paid_back(store: Store) -> None:
+    """Beside what its lines say, which alone lowers revenue; a state that says it wins over one that does not."""
+    told = refund(1, 100).model_copy(update={"paid_minor": 130, "discrepancy_minor": -20})
+    store.write([order(), refund(1, 100), told, refund(1, 100), refund(2, 5)])
+    columns = "refund_id, refunded_minor, paid_minor, discrepancy_minor"
+    assert rows(store, "refunds", columns) == [("r1", 100, 130, -20), ("r2", 5, None, None)]
+    assert rows(store, "orders", "refunded_minor") == [(105,)]
+
+
+def test_secrets_are_listed_by_how_their_names_begin(store: Store) -> None:
+    """And can be removed; a name with a wildcard in it is only a name."""
+    for name in ("a:1", "a:2", "b:1", "%"):
+        store.secret(name, f"secret of {name}")
+    assert store.secrets("a:") == {"a:1": "secret of a:1", "a:2": "secret of a:2"}
+    assert list(store.secrets("%")) == ["%"]
+    store.remove_secret("a:1")
+    store.remove_secret("gone")
+    assert list(store.secrets("a:")) == ["a:2"]
+
+
 def test_a_write_is_whole_or_not_at_all(store: Store) -> None:
     """A record that the store refuses takes its whole request with it."""
     broken = order(2).model_copy(update={"gross_minor": "not a number"})
@@ -119,10 +147,11 @@ history = st.lists(
             st.sampled_from(["mobile", "Ärmel", "\u0000"]),
         ),
         st.builds(
-            lambda number, updated, gross, refunded, excluded, lines: order(
+            lambda number, updated, gross, refunded, excluded, lines, verified: order(
                 number,
                 updated,
                 gross,
+                verified=verified,
                 refunded_minor=refunded,
                 excluded=excluded,
                 cost_minor=gross or None,
@@ -134,8 +163,14 @@ history = st.lists(
             st.integers(0, 150),
             st.sampled_from([None, "cancelled", "test"]),
             st.integers(0, 2),
+            st.booleans(),
         ),
         st.builds(refund, st.integers(1, 2), st.integers(0, 100), times, st.integers(1, 2)),
+        st.builds(
+            lambda number, paid: refund(number).model_copy(update={"paid_minor": paid, "discrepancy_minor": paid}),
+            st.integers(1, 2),
+            st.sampled_from([None, 0, 7]),
+        ),
         st.builds(
             lambda event_id, at, variant: click(event_id).model_copy(update={"occurred_at_ms": at, "variant": variant}),
             st.sampled_from(["e1", "e2"]),

@@ -146,6 +146,25 @@ def test_a_preset_stands_alone(write_configs: WriteConfigs) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ("{USD: 1}", "orders.rates: found a rate of USD, the shop's own currency; wanted rates of others"),
+        (
+            "{EUR: 0}",
+            "orders.rates.EUR: found `0`; wanted what 1 of the currency is worth in the shop's, such as 1.0845",
+        ),
+        ("{EUR: -1}", "orders.rates.EUR: found `-1`; wanted what 1 of the currency"),
+        ("{EUR: .inf}", "orders.rates.EUR: found `inf`; wanted what 1 of the currency"),
+        ("{euro: 1}", "euro"),
+    ],
+)
+def test_a_rate_is_what_one_of_another_currency_is_worth(write_configs: WriteConfigs, rates: str, told: str) -> None:
+    """Above nothing, and never of the shop's own."""
+    (found,) = faults(write_configs(files={"shop.yaml": f"orders: {{rates: {rates}}}\n"}))
+    assert told in found
+
+
 def test_all_weights_zero_is_refused(write_configs: WriteConfigs) -> None:
     """One arm may rest at weight 0, not all of them."""
     assert load(write_configs(ab=AB.replace("weight: 1", "weight: 0", 1))).experiments["ab"].weights["control"] == 0

@@ -1,5 +1,8 @@
 """An app on a real store, asked through Flask's client, with a clock that tests set."""
 
+import functools
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,7 @@ from werkzeug.test import TestResponse
 from events import Store
 from server import create_app
 from server.keys import create_key
-from tests.conftest import AB, WriteConfigs
+from tests.conftest import AB, ROOT, WriteConfigs
 
 NOW = 1_777_636_800_000
 
@@ -68,3 +71,20 @@ def api(configs: Path, store: Store) -> Api:
     made = Api(None, create_key(store, "publishable", 1), create_key(store, "secret", 1))  # type: ignore[arg-type]
     made.client = create_app(configs, store, lambda: made.now_ms).test_client()
     return made
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Give a folder with the npm clients of tests/node/package.json, installed when first asked for."""
+
+    @functools.cache
+    def installed() -> Path:
+        if shutil.which("npm") is None:
+            pytest.skip("Node is not installed; `make test` installs it")
+        folder = tmp_path_factory.mktemp("node")
+        shutil.copytree(ROOT / "tests" / "node", folder, dirs_exist_ok=True)
+        options = ("--no-package-lock", "--no-audit", "--no-fund", "--silent")
+        subprocess.run(["npm", "install", *options], cwd=folder, check=True, timeout=300)
+        return folder
+
+    return installed

@@ -2,16 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from click.testing import Result
 
+from events import open_store
 from experiments import DeclarationError, load
 from simulation.shoppers import PREFIX, Event, browse, buy, visit
 from simulation.truth import load_truth, true_lifts
@@ -181,3 +185,27 @@ def test_the_demo_runs_and_ends(tmp_path: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 130
     assert (tmp_path / "demo" / "crosslift.db").exists()
     assert "Traceback" not in done.stderr
+
+
+def test_the_demo_serves_a_shop(tmp_path: Path) -> None:
+    """With shoppers who keep coming and links to every variant, until it is interrupted."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    command = [sys.executable, "-m", "crosslift", "demo", "--serve", "--shoppers", "50"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as demo:
+        assert demo.stdout is not None
+        said = next(line for line in demo.stdout if "The demo shop is at" in line)
+        address = said.split("The demo shop is at ")[1].split()[0]
+        with urlopen(f"{address}/products/kettle-swan") as page:
+            shown = page.read().decode()
+        assert shown.count("crosslift_preview=") == 9
+        with urlopen(f"{address}/crosslift.js") as script:
+            assert script.headers["ETag"]
+        store = open_store(f"sqlite:///{tmp_path / 'demo' / 'crosslift.db'}")
+        first, deadline = store.counts()["exposures"], time.monotonic() + 20
+        while store.counts()["exposures"] == first and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert store.counts()["exposures"] > first
+        store.close()
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(timeout=20) == 0

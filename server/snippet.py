@@ -1,0 +1,101 @@
+"""What the browser snippet asks: the script itself, and one bulk call for each page."""
+
+import gzip
+from base64 import b64encode
+from hashlib import sha256, sha384
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, request
+from werkzeug.http import parse_etags
+
+from experiments.offers import price_bundle
+from server.assignments import Assignments
+from server.live import Live
+from server.requests import AssignmentsBody, PageBody
+
+SCRIPT = Path(__file__).parent.parent / "storefront" / "crosslift.js"
+
+
+def page_answer(live: Live, assignments: Assignments, body: PageBody, visitor_id: str, now_ms: int) -> dict[str, Any]:
+    """
+    Give what `POST /v1/assignments` gives, and beside it what a page needs to show it.
+
+    That is the trigger and the unit of each experiment, the price of each bundle, the shop's currency and platform, and the
+    server's time, since browsers' clocks are often wrong.
+    """
+    asked = AssignmentsBody.model_construct(context=body.context, preview=body.preview)
+    answer = assignments.answer(asked, visitor_id)
+    answer["assignments"] = _parted(live, answer["assignments"])
+    shop, products = live.configs.shop, live.configs.products
+    for key, one in answer["assignments"].items():
+        experiment = live.configs.experiments.get(key)
+        one["trigger"] = None if experiment is None else experiment.trigger
+        one["unit"] = None if experiment is None else experiment.unit
+        if one["offer"] is not None and one["offer"]["kind"] == "bundle":
+            one["bundle"] = price_bundle(one["offer"], products, body.context, shop.currency)
+    return answer | {"now_ms": now_ms, "currency": shop.currency, "platform": shop.platform}
+
+
+def _parted(live: Live, assignments: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """
+    Give to each place on the page whom it belongs to: previews come first, then what the visitor takes part in, then the rest.
+
+    Who is in one experiment of a layer is shown nothing of the layer's others, not even their controls: a control without an
+    offer would not be one. Beside a preview nothing can be exposed, since what is seen is not what was assigned.
+    """
+    ranks = {key: _RANKS.get(one["reason"], 0) for key, one in assignments.items()}
+    leading: dict[str, int] = {}
+    for key, rank in ranks.items():
+        layer = _layer(live, key)
+        leading[layer] = max(rank, leading.get(layer, 0))
+    shown = {}
+    for key in sorted(assignments, key=ranks.__getitem__, reverse=True):
+        one = shown[key] = assignments[key]
+        if one["reason"] in ("layer", "assigned") and ranks[key] < leading[_layer(live, key)]:
+            one |= {"placement": "none", "offer": None}
+        if _RANKS["preview"] in ranks.values():
+            one["exposure_token"] = None
+    return shown
+
+
+_RANKS = {"preview": 2, "assigned": 1}
+
+
+def _layer(live: Live, key: str) -> str:
+    experiment = live.configs.experiments.get(key)
+    return f"layer {experiment.layer.name}" if experiment and experiment.layer else f"experiment {key}"
+
+
+def integrity(script: bytes) -> str:
+    """Give the script's hash as an `integrity` attribute wants it."""
+    return f"sha384-{b64encode(sha384(script).digest()).decode()}"
+
+
+def script_route() -> Blueprint:
+    """Give the route of the script; no key."""
+    routes = Blueprint("snippet", __name__)
+    script = SCRIPT.read_bytes()
+    packed = gzip.compress(script, 9, mtime=0)
+    etag = sha256(script).hexdigest()[:32]
+    headers = {
+        "Access-Control-Allow-Origin": "*",  # an integrity attribute asks for it, and nothing in it is anybody's own
+        "Cache-Control": "public, max-age=3600, stale-while-revalidate=86400",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "ETag": f'W/"{etag}"',
+        "Vary": "Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+    @routes.get("/crosslift.js")
+    def get_script() -> Response:
+        """Give the script, packed where the browser takes that, or 304."""
+        if parse_etags(request.headers.get("If-None-Match")).contains_weak(etag):
+            return Response(None, 304, headers)
+        if request.accept_encodings["gzip"] > 0:
+            return Response(
+                packed, headers=headers | {"Content-Encoding": "gzip"}, content_type="text/javascript; charset=utf-8"
+            )
+        return Response(script, headers=headers, content_type="text/javascript; charset=utf-8")
+
+    return routes
