@@ -157,7 +157,7 @@ def _metric(name: str, report: Report, sheet: Sheet) -> Part:
     metric = report.metrics[name]
     badge = wording.DECIDES if report.primary == name else ""
     title = wording.metric_title(name) if report.currency else name
-    if metric.reason:
+    if not any(metric.moments.values()):
         return Part(title, notes=[f"Cannot be had: {metric.reason}."], badge=badge)
     notes = [wording.EXPLAINS] if metric.kind in ("ratio", "quantile") and report.currency and not badge else []
     notes.append(wording.legend(report))

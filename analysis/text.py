@@ -151,7 +151,7 @@ def _print_metric(name: str, report: Report, console: Console, *, with_header: b
     if with_header:
         console.print(_row(report, _headers(report), style="dim"))
     console.print(_title(name, report))
-    if metric.reason:
+    if not any(metric.moments.values()):
         _print_wrapped(console, f"cannot be had: {metric.reason}", indent="  ")
         return
     for key in metric.moments:

@@ -25,6 +25,9 @@ def store_state(url: str) -> Hashable:
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
         return tuple(_file_state(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
+    if url.startswith("parquet:"):
+        paths = sorted(Path(url.removeprefix("parquet:")).rglob("*"))
+        return tuple((str(path), *_file_state(path)) for path in paths)
     try:
         import psycopg
     except ImportError as error:

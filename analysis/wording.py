@@ -220,7 +220,7 @@ def legend(report: Report) -> str:
 
 def notes(metric: MetricResult, report: Report) -> list[str]:
     """Say what the units' history and caps change, and once why cells are empty."""
-    told = []
+    told = [] if metric.reason is None else [f"No interval: {metric.reason}."]
     for key, lift in metric.lifts.items():
         told += [f"{key}: {sentence}" for sentence in _beside(lift, metric, report)]
     reasons: dict[str, list[str]] = {}
