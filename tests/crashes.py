@@ -66,7 +66,7 @@ class Supervised:
             self.start()
 
     def kill_worker(self, dice: random.Random) -> None:
-        for _ in range(100):  # none are there while the main process ends a crash loop
+        for _ in range(600):  # none are there while the main process ends a crash loop, or a busy machine starts it
             self.ensure()
             assert self.process is not None
             children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
