@@ -129,10 +129,28 @@ def _assign(live: Live, key: str, visitor_id: str, context: Mapping[str, Any]) -
         return Given(Assignment(None, "none", None, "no_unit"))
     try:
         one = assign(experiment, unit_id, context, holdout=live.configs.shop.holdout)
+        if one.reason == "layer" and _belongs_elsewhere(live, experiment, visitor_id, context):
+            return Given(Assignment(None, "none", None, "layer"))
         return Given(one, claim_of(live, experiment, unit_id, context, one))
     except Exception:  # as above
         log.exception("assigning %s failed; the control is served", key)
         return Given(serve(experiment, experiment.control, "fault"))
+
+
+def _belongs_elsewhere(live: Live, experiment: Experiment, visitor_id: str, context: Mapping[str, Any]) -> bool:
+    """Tell whether another experiment of the layer has the visitor: this one's control would stand beside its variants."""
+    for other in live.configs.experiments.values():
+        if other.key == experiment.key or not (
+            other.layer and experiment.layer and other.layer.name == experiment.layer.name
+        ):
+            continue
+        try:
+            unit_id = unit_of(other, visitor_id, context)
+        except RequestError:
+            continue
+        if assign(other, unit_id, context, holdout=live.configs.shop.holdout).exposable:
+            return True
+    return False
 
 
 def claim_of(

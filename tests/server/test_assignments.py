@@ -9,6 +9,9 @@ import pytest
 import server.assignments
 from events import Store
 from experiments import StoreError, assign, load
+from server import create_app
+from server.keys import create_key
+from tests.conftest import AB, WriteConfigs
 from tests.server.conftest import NOW, Api
 
 
@@ -171,3 +174,29 @@ def test_another_process_writing_holds_no_assignment_up(api: Api, store: Store) 
         assert time.monotonic() - started < 5
         other.execute("ROLLBACK")
     other.close()
+
+
+def test_who_is_in_one_experiment_of_a_layer_is_shown_nothing_of_the_others(
+    write_configs: WriteConfigs, store: Store
+) -> None:
+    """Not even their controls, which may have an offer; who is in none of them is shown the shop as it is."""
+
+    def layered(key: str, start: str, end: str) -> str:
+        text = AB.replace("key: ab", f"key: {key}\nlayer: {{name: page, from: {start}, to: {end}}}")
+        return text.replace(
+            "control: {weight: 1, placement: none}", "control: {weight: 1, placement: sidebar, offer: {kind: chat}}"
+        )
+
+    configs = write_configs(first=layered("first", "0%", "40%"), second=layered("second", "40%", "80%"))
+    api = Api(create_app(configs, store).test_client(), create_key(store, "publishable", 1), "")
+    seen = set()
+    for number in range(60):
+        given = api.assign(f"v{number}")
+        reasons = (given["first"]["reason"], given["second"]["reason"])
+        seen.add(reasons)
+        for key, other in (("first", "second"), ("second", "first")):
+            if given[key]["reason"] == "layer":
+                elsewhere = given[other]["reason"] == "assigned"
+                assert given[key]["placement"] == ("none" if elsewhere else "sidebar")
+                assert (given[key]["offer"] is None) == elsewhere
+    assert seen == {("assigned", "layer"), ("layer", "assigned"), ("layer", "layer")}
