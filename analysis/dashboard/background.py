@@ -1,6 +1,7 @@
 """Keeps what the dashboard shows up to date, away from the requests: a thread asks, a process of its own works it out."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -106,7 +107,7 @@ class Background:
     def _worked(self, name: str, state: Hashable, work: Callable[..., Found], *arguments: Any) -> Found:
         began = time.monotonic()
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, get_context("spawn"), begin_work)
+            self._pool = ProcessPoolExecutor(1, get_context("spawn"), begin_work, (os.getpid(),))
         found = self._pool.submit(work, *arguments).result()
         finished = time.monotonic()
         self._done[name] = state, finished, finished - began

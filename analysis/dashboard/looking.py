@@ -90,13 +90,12 @@ class Arriving:
     error: str | None = None
 
 
-def begin_work() -> None:
-    """Leave the processor to the pages, and end this process when the dashboard is gone, however it went."""
+def begin_work(dashboard: int) -> None:
+    """Leave the processor to the pages, and end this process when the dashboard (its process id) is gone, however it went."""
     os.nice(10)
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == dashboard:
             time.sleep(0.5)
         os._exit(1)
 
