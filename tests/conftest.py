@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,9 @@ variants:
   control: {weight: 1, placement: none}
   offer: {weight: 1, placement: below_product, offer: {kind: cross_sell, products: [p1]}}
 """
+
+# A shell that starts the tests in the background ignores SIGINT, and so would every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WriteConfigs = Callable[..., Path]
 
