@@ -20,13 +20,11 @@ class Cell:
     What the units of one variant, in one place, add up to.
 
     Attributes:
-        active: Units with any fact.
         buyers: Units with a counted order in their window.
         moments: Over all units of the cell, of the columns that were asked for.
         orders, costed: Counted orders in the window, and those whose cost is known.
     """
 
-    active: int
     buyers: int
     moments: Moments
     orders: int
@@ -35,7 +33,6 @@ class Cell:
     def __add__(self, other: "Cell") -> "Cell":
         """Merge with the cell of other units."""
         return Cell(
-            self.active + other.active,
             self.buyers + other.buyers,
             self.moments + other.moments,
             self.orders + other.orders,
@@ -91,18 +88,18 @@ def cells_of(
 def _cell(units: int, row: Row | None, centres: Sequence[float]) -> Cell:
     k = len(centres)
     if row is None:
-        return Cell(0, 0, Moments.zeros(units, k), 0, 0)
+        return Cell(0, Moments.zeros(units, k), 0, 0)
     n = int(row["n"])
     at = range(k)
     sums = np.array([row[f"s{i}"] for i in at], float)
     products = np.array([[row[f"p{min(i, j)}_{max(i, j)}"] for j in at] for i in at], float)
     moments = Moments.from_centred_sums(n, sums, products, centres) + Moments.zeros(units - n, k)
-    return Cell(n, int(row["buyers"]), moments, round(row["orders"]), round(row["costed"]))
+    return Cell(int(row["buyers"]), moments, round(row["orders"]), round(row["costed"]))
 
 
 def merged(cells: Mapping[Place, Cell], variants: Sequence[str], k: int) -> dict[str, Cell]:
     """Merge every variant's cells, whatever they were broken down by; a variant without any has k columns of no units."""
-    found = {key: Cell(0, 0, Moments.zeros(0, k), 0, 0) for key in variants}
+    found = {key: Cell(0, Moments.zeros(0, k), 0, 0) for key in variants}
     for (key, *_place), cell in cells.items():
         found[key] += cell
     return found

@@ -9,7 +9,7 @@ from analysis.comparison import Undefined
 from analysis.facts import Asked
 from analysis.metrics import Kind
 from analysis.moments import Moments
-from analysis.order_values import describe
+from analysis.order_values import Values
 from analysis.quantiles import clustered, quantile, scaled
 from analysis.segments import break_down, correct_interactions, interact, split
 from analysis.sources import Source
@@ -25,9 +25,17 @@ class Segment:
     units: dict[str, dict[str, int]]
 
 
-def quantile_arms(source: Source, asked: Asked, share: float) -> tuple[dict[str, Moments], str | None]:
-    """Give a quantile of the order values of every arm, in major units; and why it has no error, where it has none."""
-    values = breakdowns.order_values(source, asked)
+def quantile_arms(
+    source: Source, asked: Asked, values: Mapping[str, Values], share: float
+) -> tuple[dict[str, Moments], str | None]:
+    """
+    Give a quantile of the order values of every arm, in major units; and why it has no error, where it has none.
+
+    Args:
+        source, asked: The store, and what of it.
+        values: What `breakdowns.order_values` gave of it.
+        share: Which quantile, in (0, 1).
+    """
     unit = 10.0 ** exponent(source.currency)
     reason = None
     try:
@@ -46,15 +54,10 @@ def quantile_arms(source: Source, asked: Asked, share: float) -> tuple[dict[str,
     return arms, reason
 
 
-def order_values(source: Source, asked: Asked) -> dict[str, dict[str, Any]]:
-    """Give every variant's order values whole."""
-    return describe(breakdowns.order_values(source, asked), 10 ** exponent(source.currency))
-
-
 def funnel(source: Source, study: Study) -> dict[str, dict[str, int]]:
     """Count the units that were exposed, saw, clicked, added, declined and bought; without interactions only the ends."""
     steps = FUNNEL if source.holds("interactions") else {"bought": "buyer"}
-    arms = study.arms()
+    arms = study.arms
     rows = source.rows(breakdowns.count_units(source.units(study.asked, list(steps.values())), steps))
     done = {row["variant"]: row for row in rows}
     found = {}
@@ -68,7 +71,7 @@ def segments(source: Source, study: Study, kind: Kind) -> dict[str, Segment]:
     """Break the primary metric down by the declared attributes, as far as exposures carry them."""
     metric = study.metrics[study.experiment.metrics.primary]
     found: dict[str, Segment] = {}
-    if metric.quantile is not None or (metric.needs_costs and _uncosted(study)):
+    if metric.quantile is not None or (metric.needs_costs and study.uncosted):
         return found
     for name in study.segments:
         cells = _cells_by(source, study, name, metric.columns)
@@ -85,17 +88,13 @@ def segments(source: Source, study: Study, kind: Kind) -> dict[str, Segment]:
     return found
 
 
-def _uncosted(study: Study) -> bool:
-    return any(cell.costed < cell.orders for cell in study.cells.values())
-
-
 def _cells_by(
     source: Source, study: Study, name: str, columns: tuple[str, ...]
 ) -> dict[tuple[str, str | None], Moments] | str | None:
     """Give the cells of an attribute, None where no unit has it, or why there are none; of the newest set of weights."""
     asked = study.newest
     if name == "returning":
-        units = {key: cell.moments.n for key, cell in study.strata[-1].items()}
+        units = {key: cell.moments.n for key, cell in study.merge(study.newest_cells).items()}
         told = breakdowns.returning(source, asked, columns, units)
         if not any(cell.moments.n for (_key, value), cell in told.items() if value == "returning"):
             return None

@@ -25,7 +25,7 @@ def outlook(study: Study, metrics: Mapping[str, MetricResult], verdict: Verdict)
     The money is the metric's always-valid interval times the eligible units of 30 days at the pace so far, as if all of them got
     the variant. The days are those until every arm has the units that the plan's effect needs, from the variation seen so far.
     """
-    arms = study.arms()
+    arms = study.arms
     days = sorted({int(place[2]) for place, cell in study.cells.items() if cell.moments.n})
     if not days:
         return replace(verdict, monthly_value=_no_money("no exposures yet"), days_left_reason="no exposures yet")

@@ -10,11 +10,12 @@ from analysis import bayes, breakdowns, curves
 from analysis.cells import Cell, Place
 from analysis.checks import check
 from analysis.decomposition import decompose
-from analysis.explained import funnel, interactions, order_values, quantile_arms, segments
+from analysis.explained import funnel, interactions, quantile_arms, segments
 from analysis.facts import HISTORY_DAYS
 from analysis.lifts import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Capped, Lift, compare
 from analysis.metrics import Metric, columns_of
 from analysis.moments import Moments
+from analysis.order_values import Values, describe
 from analysis.outlook import outlook
 from analysis.plan import planned_units
 from analysis.results import MetricResult, Report, VariantRow, across
@@ -25,6 +26,7 @@ from experiments.declaration import HOLDOUT, Experiment, declared_dict
 from experiments.errors import AnalysisError
 from experiments.holdout import holdout_experiment
 from experiments.loading import Configs, load
+from experiments.money import exponent
 
 Caps = tuple[Sequence[str], Mapping[str, Moments], Mapping[str, tuple[float, float]]]  # columns, arms, caps by column
 COVARIATE = f"the same over the {HISTORY_DAYS} days before the exposure"
@@ -90,9 +92,10 @@ def _report(
     source: Source, loaded: Configs, study: Study, strays: int, beside: Iterable[str], *, bayesian: bool
 ) -> Report:
     asked, experiment = study.asked, study.experiment
-    arms = study.arms()
+    arms = study.arms
+    values = breakdowns.order_values(source, study.newest)
     fates = source.order_counts(asked.unit, asked.as_of_ms)
-    metrics = _metrics(source, study, arms)
+    metrics = _metrics(source, study, values)
     primary = experiment.metrics.primary
     split = segments(source, study, metrics[primary].kind)
     since = _since(source, study)
@@ -104,7 +107,7 @@ def _report(
     counted = sum(arm.orders for arm in arms.values())
     details: dict[str, Any] = {
         "decomposition": _decomposition(study),
-        "order_values": order_values(source, study.newest),
+        "order_values": describe(values, 10 ** exponent(source.currency)),
         "funnel": funnel(source, study),
         "segments": {name: one.shown for name, one in split.items()},
         "curves": {
@@ -156,27 +159,35 @@ def _declared(study: Study) -> Mapping[str, Any]:
     return variants
 
 
-def _metrics(source: Source, study: Study, arms: Mapping[str, Cell]) -> dict[str, MetricResult]:
+def _metrics(source: Source, study: Study, values: Mapping[str, Values]) -> dict[str, MetricResult]:
+    arms = study.arms
     few = min(arms[key].buyers for key in (study.control, *study.active)) < MIN_ANYTIME_BUYERS
     not_anytime = TOO_FEW_BUYERS if few else None
-    capped = _capped(source, study, arms)
-    found = {name: _metric(source, study, metric, arms, not_anytime, capped) for name, metric in study.metrics.items()}
+    capped = _capped(source, study)
+    found = {
+        name: _metric(source, study, metric, values, not_anytime, capped) for name, metric in study.metrics.items()
+    }
     secondary = [name for name in found if name != study.experiment.metrics.primary]  # the primary decides alone
     return dict(across(found, secondary, study.experiment.metrics.correction))
 
 
 def _metric(
-    source: Source, study: Study, metric: Metric, arms: Mapping[str, Cell], not_anytime: str | None, capped: Caps
+    source: Source,
+    study: Study,
+    metric: Metric,
+    values: Mapping[str, Values],
+    not_anytime: str | None,
+    capped: Caps,
 ) -> MetricResult:
     """Compare the arms that take part, on their own and with what is known of the units before."""
-    orders = sum(arm.orders for arm in arms.values())
-    uncosted = orders - sum(arm.costed for arm in arms.values())
+    arms = study.arms
     blank = MetricResult(metric.kind, dict.fromkeys(arms), {}, metric.is_money, None, metric.better)
-    if uncosted and metric.needs_costs:
-        return replace(blank, reason=f"the cost of {uncosted:,} of {orders:,} orders is not known")
+    if metric.needs_costs and study.uncosted:
+        orders = sum(arm.orders for arm in arms.values())
+        return replace(blank, reason=f"the cost of {study.uncosted:,} of {orders:,} orders is not known")
     controls: Moments | Mapping[str, Moments]
     if metric.quantile is not None:  # quantiles cannot be combined over sets of weights: the newest is read
-        shown, reason = quantile_arms(source, study.newest, metric.quantile)
+        shown, reason = quantile_arms(source, study.newest, values, metric.quantile)
         if reason:
             return replace(blank, moments=shown or blank.moments, reason=reason)
         totals, controls, treatments = shown, shown[study.control], {key: shown[key] for key in study.active}
@@ -199,14 +210,14 @@ def _metric(
     return MetricResult(metric.kind, shown, lifts, metric.is_money, None, metric.better, totals)
 
 
-def _capped(source: Source, study: Study, arms: Mapping[str, Cell]) -> Caps:
+def _capped(source: Source, study: Study) -> Caps:
     """Give the arms' moments over capped money, and the caps; none where nothing is to be capped."""
     named = [one for one in study.metrics.values() if one.is_money and one.quantile is None]
     share = study.experiment.plan.cap
     if share is None or not named or len(study.strata) > 1:
         return [], {}, {}
     columns, money = columns_of(named), list(dict.fromkeys(one.numerator for one in named))
-    sizes = {key: cell.moments.n for key, cell in arms.items()}
+    sizes = {key: cell.moments.n for key, cell in study.arms.items()}
     return columns, *breakdowns.capped(source, study.asked, columns, money, share, sizes)
 
 
@@ -236,8 +247,7 @@ def _family(study: Study) -> curves.Family:
 def _primary(study: Study) -> Metric | None:
     """Give the metric that curves are of; quantiles do not add up, and margins want every cost."""
     metric = study.metrics[study.experiment.metrics.primary]
-    uncosted = any(cell.costed < cell.orders for cell in study.cells.values())
-    return None if metric.quantile is not None or (metric.needs_costs and uncosted) else metric
+    return None if metric.quantile is not None or (metric.needs_costs and study.uncosted) else metric
 
 
 def _cumulative(study: Study) -> list[dict[str, Any]]:
@@ -262,9 +272,8 @@ def _since(source: Source, study: Study) -> curves.SinceExposure:
         return curves.SinceExposure([], {})
     units: dict[tuple[str, int], int] = {}
     newest = study.newest
-    for place, cell in study.cells.items():
-        if place[1] >= newest.since or len(study.strata) == 1:
-            at = (str(place[0]), int(place[2]))
-            units[at] = units.get(at, 0) + cell.moments.n
+    for place, cell in study.newest_cells.items():
+        at = (str(place[0]), int(place[2]))
+        units[at] = units.get(at, 0) + cell.moments.n
     parts = breakdowns.by_days_since(source, newest, column)
     return curves.since_exposure(parts, units, newest.as_of_ms, newest.window_days, _family(study))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from analysis.adjustment import paired, stratified
@@ -18,7 +19,7 @@ FUNNEL = {"seen": "viewer", "clicked": "any clicks", "added": "adder", "declined
 FACTORS = ("buyer", "orders", "net")  # of the decomposition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Study:
     """
     What is read of one experiment, and the sums that all parts of its report share.
@@ -54,7 +55,7 @@ class Study:
         """The variants that are compared with the control: one that rests at weight 0 has its figures, and no lift."""
         return [key for key in self.asked.variants[1:] if self.weights[key] > 0]
 
-    @property
+    @cached_property
     def strata(self) -> list[dict[str, Cell]]:
         """The arms of each set of weights; there is one unless weights were changed."""
         parts: dict[int, dict[Place, Cell]] = {}
@@ -68,8 +69,9 @@ class Study:
         weights = next((one.weights for one in self.epochs if one.number == epoch), self.weights)
         return next((index for index, one in enumerate(sets) if one == weights), len(sets))
 
+    @cached_property
     def arms(self) -> dict[str, Cell]:
-        """Give every variant's sums, whatever the epoch."""
+        """Every variant's sums, whatever the epoch."""
         return self.merge(self.cells)
 
     def merge(self, cells: Mapping[Place, Cell]) -> dict[str, Cell]:
@@ -102,11 +104,22 @@ class Study:
         if not self.epochs:
             return False
         began, now = self.epochs[0].declared, declared_dict(self.experiment)
-        told = [
-            (one.get("plan"), one.get("metrics", {}).get("primary"), one.get("metrics", {}).get("guardrails"))
-            for one in (began, now)
-        ]
-        return told[0] != told[1]
+        plan, metrics = began.get("plan", {}), began.get("metrics", {})
+        # Only what was declared then: what a later version has added is no change of the merchant's.
+        return any(now["plan"].get(name) != value for name, value in plan.items()) or any(
+            now["metrics"].get(name) != metrics[name] for name in ("primary", "guardrails") if name in metrics
+        )
+
+    @property
+    def uncosted(self) -> int:
+        """How many counted orders' cost is not known."""
+        return sum(arm.orders - arm.costed for arm in self.arms.values())
+
+    @property
+    def newest_cells(self) -> dict[Place, Cell]:
+        """The cells of what `newest` asks for."""
+        since = self.newest.since
+        return {place: cell for place, cell in self.cells.items() if place[1] >= since}
 
     @property
     def newest(self) -> Asked:

@@ -93,6 +93,27 @@ def test_traffic_that_was_turned_down_is_not_multiplied(world: World, write_conf
     )
 
 
+def test_weights_that_come_back_are_one_set(world: World, write_configs: WriteConfigs) -> None:
+    """Even, one to three, even again: two sets in all; what cannot be combined is of the last run only."""
+    uneven = AB.replace("offer: {weight: 1", "offer: {weight: 3")
+    for epoch, text, n in ((2, AB, (100, 100)), (3, uneven, (50, 150)), (4, AB, (30, 30))):
+        world.configs = write_configs(ab=text)
+        assert world.declare() == epoch
+        at = AT + epoch * DAY
+        for variant, count in zip(("control", "offer"), n, strict=True):
+            world.store.write(list(_units(f"e{epoch}", variant, count, count // 2, epoch, at)))
+            world.order(f"e{epoch}{variant}0", 100, at - DAY, cost_minor=1)
+    found = world.report()
+    assert found.epochs == [1, 2, 3, 4]  # the first is the even one that the world began with
+    assert found.strata == 2
+    assert [row.units for row in found.variants] == [180, 280]
+    values = found.to_dict()["segments"]["returning"]["values"]
+    assert {value: one["units"] for value, one in values.items()} == {
+        "new": {"control": 29, "offer": 29}, "returning": {"control": 1, "offer": 1},
+    }  # fmt: skip
+    assert found.to_dict()["order_values"]["offer"]["orders"] == 15
+
+
 def test_bots_of_epochs_that_are_not_read_do_not_count(world: World, write_configs: WriteConfigs) -> None:
     """They were spread as the weights were then."""
     world.configs = write_configs(ab=AB.replace("control: {weight: 1", "control: {weight: 9"))
