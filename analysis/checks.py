@@ -7,12 +7,12 @@ from analysis import breakdowns, trust
 from analysis.cells import Cell
 from analysis.curves import SinceExposure
 from analysis.explained import Segment
-from analysis.exposed import bots
 from analysis.lifts import compare
 from analysis.metrics import Kind
 from analysis.results import MetricResult
 from analysis.sources import Source
 from analysis.study import Study
+from analysis.tallies import bots
 
 
 def check(

@@ -11,9 +11,8 @@ from functools import cached_property
 import ibis
 from ibis.expr.types import Table
 
-from analysis.cells import Place
 from analysis.reader import Reader, union_of
-from analysis.tallies import Tally, read, tallied
+from analysis.tallies import Tally, add, read, tallied
 
 _COLUMNS = ("unit_id", "variant", "epoch", "exposed_at_ms", "attributes", "bot")
 
@@ -56,7 +55,9 @@ class Exposures:
         """Count what was logged."""
         asked = tuple(variants)
         if asked not in self._tallies:
-            self._tallies[asked] = self._count(self.logged, asked)
+            table = self._reader.table("exposures")
+            own = self._reader.equals(table, "experiment", self._key)
+            self._tallies[asked] = self._count(table.filter(own, table.exposed_at_ms <= self._as_of_ms), asked)
         return self._tallies[asked]
 
     def tally(self, variants: Sequence[str]) -> Tally:
@@ -66,7 +67,7 @@ class Exposures:
     def earlier(self, variants: Sequence[str], since: int) -> int:
         """Count the exposures of the epochs before one, whatever else their units saw."""
         tally = self._with(variants, self._resolved) if self._irregular is not None else self.logged_tally(variants)
-        return sum(n for at, n in tally.counts.items() if at.epoch < since and not at.bot)
+        return sum(n for group, n in tally.items() if group.epoch < since and not group.bot)
 
     def left_out(self, since: int) -> int:
         """Count the units exposed since an epoch that are in no arm, since they saw several variants, in whichever epochs."""
@@ -81,7 +82,8 @@ class Exposures:
         assert self._irregular is not None  # noqa: S101  both callers have looked
         theirs = self.logged.filter(self.logged.unit_id.isin(self._irregular.unit_id), self.logged.bot == 0)
         asked = tuple(variants)
-        return self.logged_tally(asked) - self._count(theirs, asked) + self._count(irregular, asked)
+        regular = add(self.logged_tally(asked), self._count(theirs, asked), -1)
+        return add(regular, self._count(irregular, asked))
 
     def _count(self, exposures: Table, variants: tuple[str, ...]) -> Tally:
         return read(self._reader.rows(tallied(exposures, variants)), variants)
@@ -89,15 +91,23 @@ class Exposures:
     @cached_property
     def _irregular(self) -> Table | None:
         """The visitors of whom more than one exposure may have to be put together; None where there are none."""
-        seen = self._reader.table("exposures")
-        seen = seen.filter(seen.experiment == self._key)
-        counted = seen.group_by("unit_id").aggregate(n=seen.count())
-        found = [counted.filter(counted.n > 1).select("unit_id")]
+        found = [self._several]
         if self._reader.holds("aliases"):
             aliases = self._reader.table("aliases")
             found += [aliases.select(unit_id=aliases.visitor_id), aliases.select("unit_id")]
         table = self._reader.temporary(union_of(found).distinct())
         return table if self._reader.rows(table.limit(1)) else None
+
+    @property
+    def _several(self) -> Table:
+        """The visitors with several exposures; a lake has a list of them, of which an earlier export knew nothing."""
+        told = "repeats" in self._reader.tables
+        seen = self._reader.table("repeats" if told else "exposures")
+        seen = seen.filter(seen.experiment == self._key)
+        if told:
+            return seen.select("unit_id")
+        counted = seen.group_by("unit_id").aggregate(n=seen.count())
+        return counted.filter(counted.n > 1).select("unit_id")
 
     @cached_property
     def _resolved(self) -> Table:
@@ -122,19 +132,3 @@ class Exposures:
     def _settled(self) -> Table:
         """The irregular units' exposures, of those who saw one variant."""
         return self._resolved.filter(self._resolved.unit_id.notin(self._repeated.unit_id))
-
-
-def units_by_day(tally: Tally, since: int) -> tuple[dict[Place, int], int]:
-    """Give the units by variant, epoch and day, from an epoch on, and how many name a variant that is not declared."""
-    people = {at: n for at, n in tally.counts.items() if n and not at.bot and at.epoch >= since}
-    named: dict[Place, int] = {(at.variant, at.epoch, at.day): n for at, n in people.items() if at.variant is not None}
-    return named, sum(people.values()) - sum(named.values())
-
-
-def bots(tally: Tally, since: int) -> dict[str, int]:
-    """Give the exposures that are marked as bots, by variant, from an epoch on."""
-    found: dict[str, int] = {}
-    for at, n in tally.counts.items():
-        if n and at.bot and at.epoch >= since and at.variant is not None:
-            found[at.variant] = found.get(at.variant, 0) + n
-    return found

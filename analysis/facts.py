@@ -132,7 +132,9 @@ def per_unit(joined: Table, keys: Sequence[str], asked: Asked, columns: Sequence
 
 def placed(facts: Table, exposures: Table, asked: Asked) -> Table:
     """Join facts to exposures, and say of each whether it is `inside` the unit's window or `before` its exposure, as 1 or 0."""
-    joined = facts.join(exposures, facts.fact_unit == exposures.unit_id)
+    # A cross join, and then which: SQLite keeps to this order of the two, and so looks up the exposures of the few facts.
+    both = facts.cross_join(exposures)
+    joined = both.filter(both.fact_unit == both.unit_id)
     # Orders often come in whole seconds: one of the exposure's own second is not one before it.
     start = joined.exposed_at_ms - joined.exposed_at_ms % 1000
     inside = (joined.at_ms >= start) & (joined.at_ms < joined.exposed_at_ms + asked.window_days * DAY_MS)
@@ -230,7 +232,7 @@ def _unit_value(units: Table, name: str, when: str) -> Any:
     return one_if(flag)
 
 
-def kept_exposures(seen: Table, extra: Sequence[str] = ()) -> Table:
-    """Give what a unit is known by: itself, its variant, epoch and exposure, and the columns that are asked for besides."""
+def kept_exposures(seen: Table) -> Table:
+    """Give what a unit is known by: itself, its variant, epoch, exposure and its day, and attributes."""
     day = _.exposed_at_ms - _.exposed_at_ms % DAY_MS
-    return seen.select("unit_id", "variant", "epoch", "exposed_at_ms", *extra, day=day)
+    return seen.select("unit_id", "variant", "epoch", "exposed_at_ms", "attributes", day=day)

@@ -6,7 +6,7 @@ import ibis
 from ibis import _
 from ibis.expr.types import Table
 
-from analysis.engine import fetch, materialise
+from analysis.engine import equals, fetch, materialise, table_names
 
 
 class Reader:
@@ -14,6 +14,7 @@ class Reader:
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
+        self.tables = table_names(backend)
         self._held: dict[str, bool] = {}
         self._temporary = 0
 
@@ -31,6 +32,10 @@ class Reader:
         self._temporary += 1
         table: Table = materialise(self._backend, expression, f"report_{self._temporary}_")
         return table
+
+    def equals(self, table: Table, column: str, value: str) -> Any:
+        """Give the condition that a column has a value, for a query that reads all rows that have it."""
+        return equals(self._backend, table, column, value)
 
     def holds(self, name: str) -> bool:
         """Tell whether a table has rows; most stores link nobody, and need no joins for it."""

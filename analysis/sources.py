@@ -16,8 +16,8 @@ from ibis import _
 from ibis.expr.types import Table
 
 from analysis.cells import Cell, Place, cells_of, centres_of, counted, merged, summed, units_by_place
-from analysis.engine import begin_snapshot, connect, json_text, table_names
-from analysis.exposed import Exposures, units_by_day
+from analysis.engine import begin_snapshot, connect, json_text
+from analysis.exposed import Exposures
 from analysis.facts import (
     UNIT_COLUMN,
     Asked,
@@ -31,6 +31,7 @@ from analysis.facts import (
 )
 from analysis.metrics import INTERACTIONS
 from analysis.reader import Reader, union_of
+from analysis.tallies import units_by_day
 from experiments.declaration import Shop, material
 from experiments.errors import StoreError
 from experiments.money import exponent
@@ -163,7 +164,7 @@ class Source(Reader):
 
     def units_by(self, asked: Asked, name: str) -> dict[Place, int]:
         """Count the units of every variant by an attribute of their exposures."""
-        exposures = union_of([self.attributed(one, [name]) for one in self.exposed(asked).parts(asked.since)])
+        exposures = self.attributed(self.exposed(asked).units(asked.since), [name])
         return units_by_place(self.rows(counted(exposures, asked.variants, [name])), asked.variants, [name])[0]
 
     def arms(self, asked: Asked, columns: Sequence[str], before: Sequence[str] = ()) -> dict[str, Cell]:
@@ -172,11 +173,11 @@ class Source(Reader):
         cells = self.cells(asked, units, columns, before, ("epoch", "day"))
         return merged(cells, asked.variants, len(columns) + len(before))
 
-    def attributed(self, exposures: Table, by: Sequence[str]) -> Table:
-        """Give exposures with what they are to be broken down by."""
-        attributes = [name for name in by if name not in ("epoch", "day")]
-        told = {name: json_text(self._backend, exposures.attributes, name) for name in attributes}
-        return kept_exposures(exposures.mutate(**told), attributes)
+    def attributed(self, table: Table, names: Sequence[str]) -> Table:
+        """Put attributes of the exposure in the place of the column that holds them all."""
+        return table.mutate(**{name: json_text(self._backend, table.attributes, name) for name in names}).drop(
+            "attributes"
+        )
 
     def prepare(self, asked: Asked, columns: Sequence[str], before: Sequence[str], attributes: Sequence[str]) -> None:
         """
@@ -201,12 +202,13 @@ class Source(Reader):
             known = self._prepared[asked.experiment][0]
             if {*base_columns(columns), *by} <= set(known.columns):
                 return known.filter(known.epoch >= asked.since) if asked.since > 1 else known
-        return self._joined_afresh(asked, columns, by)
+        return self._joined_afresh(asked, columns, [name for name in by if name not in ("epoch", "day")])
 
-    def _joined_afresh(self, asked: Asked, columns: Sequence[str], by: Sequence[str]) -> Table:
-        facts, parts = self.facts(asked, columns), self.exposed(asked).parts(asked.since)
+    def _joined_afresh(self, asked: Asked, columns: Sequence[str], attributes: Sequence[str]) -> Table:
+        # As a table without an index, so that every engine looks up the exposures of few facts, not the facts of all exposures.
+        facts, parts = self.temporary(self.facts(asked, columns)), self.exposed(asked).parts(asked.since)
         # Each part by itself: engines that join by look-ups cannot look up a union.
-        return union_of([placed(facts, self.attributed(one, by), asked) for one in parts])
+        return self.attributed(union_of([placed(facts, kept_exposures(one), asked) for one in parts]), attributes)
 
     def units(
         self,
@@ -297,12 +299,13 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     backend, shown = connect(url)
     try:
         wanted = {"exposures", "interactions", "orders", "order_lines", "epochs", "aliases", "identities"}
-        missing = wanted - table_names(backend)
+        source = Source(backend, shop)
+        missing = wanted - source.tables
         if missing:
             raise StoreError(
                 f"--store: found no tables {', '.join(sorted(missing))} in {shown}; wanted a crosslift store"
             )
         begin_snapshot(backend)
-        yield Source(backend, shop)
+        yield source
     finally:
         backend.disconnect()

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ibis
@@ -10,64 +9,82 @@ from ibis.expr.types import Table
 
 from analysis.facts import DAY_MS
 
+_WITHIN_A_DAY = 2**32
 
-class Exposed(NamedTuple):
-    """What exposures are counted by; `variant` is None where it is not declared, `day` the day's first millisecond."""
+
+class Group(NamedTuple):
+    """
+    What exposures are counted by.
+
+    Attributes:
+        variant: None where it is not declared.
+        epoch: Of the declaration.
+        day: Its first millisecond.
+        bot: Whether they are marked as a bot's.
+        told: Whether they carry attributes.
+    """
 
     variant: str | None
     epoch: int
     day: int
     bot: bool
+    told: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """
-    Numbers of exposures.
-
-    Attributes:
-        counts: By what they are counted by.
-        attributed: How many carry attributes.
-    """
-
-    counts: Mapping[Exposed, int]
-    attributed: int
-
-    def __add__(self, other: "Tally") -> "Tally":
-        """Put other exposures to these."""
-        counts = Counter(self.counts)
-        counts.update(other.counts)
-        return Tally(counts, self.attributed + other.attributed)
-
-    def __sub__(self, other: "Tally") -> "Tally":
-        """Take some of these exposures away."""
-        counts = Counter(self.counts)
-        counts.subtract(other.counts)
-        return Tally(counts, self.attributed - other.attributed)
+Tally = Mapping[Group, int]
 
 
 def tallied(exposures: Table, variants: Sequence[str]) -> Table:
     """
     Count exposures as `read` can read them.
 
-    What they are counted by is one whole number, since engines that group by sorting take half the time for one short column:
-    the first millisecond of the day, and as milliseconds of the day the epoch, bot or not, and which arm.
+    What they are counted by is one whole number: engines that group by sorting take half the time for it.
     """
     arm = ibis.cases(*((exposures.variant == key, index) for index, key in enumerate(variants, 1)), else_=0)
-    at, bot = exposures.exposed_at_ms, (exposures.bot != 0).ifelse(1, 0)
-    place = at - at % DAY_MS + (exposures.epoch * 2 + bot) * (len(variants) + 1) + arm
-    told = exposures.select(place=place, told=(exposures.attributes != "{}").ifelse(1, 0))
-    return told.group_by("place").aggregate(n=told.count(), told=told.told.sum())
+    bot, told = (exposures.bot != 0).ifelse(1, 0), (exposures.attributes != "{}").ifelse(1, 0)
+    within = ((exposures.epoch * 2 + bot) * 2 + told) * (len(variants) + 1) + arm
+    groups = exposures.select(number=exposures.exposed_at_ms // DAY_MS * _WITHIN_A_DAY + within)
+    return groups.group_by("number").aggregate(n=groups.count())
 
 
 def read(rows: Iterable[Mapping[str, Any]], variants: Sequence[str]) -> Tally:
     """Read the rows of `tallied`."""
-    counts: dict[Exposed, int] = {}
-    attributed = 0
+    counts = {}
     for row in rows:
-        day, rest = divmod(int(row["place"]), DAY_MS)
-        rest, arm = divmod(rest, len(variants) + 1)
-        epoch, bot = divmod(rest, 2)
-        counts[Exposed(variants[arm - 1] if arm else None, epoch, day * DAY_MS, bool(bot))] = int(row["n"])
-        attributed += int(row["told"])
-    return Tally(counts, attributed)
+        day, within = divmod(int(row["number"]), _WITHIN_A_DAY)
+        within, arm = divmod(within, len(variants) + 1)
+        within, told = divmod(within, 2)
+        epoch, bot = divmod(within, 2)
+        counts[Group(variants[arm - 1] if arm else None, epoch, day * DAY_MS, bool(bot), bool(told))] = int(row["n"])
+    return counts
+
+
+def add(one: Tally, other: Tally, sign: int = 1) -> Tally:
+    """Put exposures to others, or take them away."""
+    counts = Counter(one)
+    counts.update({group: sign * n for group, n in other.items()})
+    return {group: n for group, n in counts.items() if n}
+
+
+def units_by_day(tally: Tally, since: int) -> tuple[dict[tuple[Any, ...], int], int]:
+    """Give the people by variant, epoch and day, from an epoch on, and how many name a variant that is not declared."""
+    found: dict[tuple[Any, ...], int] = {}
+    strays = 0
+    for group, n in tally.items():
+        if group.bot or group.epoch < since:
+            continue
+        if group.variant is None:
+            strays += n
+        else:
+            place = (group.variant, group.epoch, group.day)
+            found[place] = found.get(place, 0) + n
+    return found, strays
+
+
+def bots(tally: Tally, since: int) -> dict[str, int]:
+    """Give the exposures that are marked as bots', by variant, from an epoch on."""
+    found: dict[str, int] = {}
+    for group, n in tally.items():
+        if group.bot and group.epoch >= since and group.variant is not None:
+            found[group.variant] = found.get(group.variant, 0) + n
+    return found

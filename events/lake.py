@@ -68,7 +68,15 @@ TABLES = {
     "aliases": _Table(("visitor_id", "unit_id", "linked_at_ms"), "aliases t", "", "t.visitor_id"),
     "identities": _Table(("customer_id", "unit_id", "company_id", "linked_at_ms"), "identities t", "", "t.customer_id"),
     "epochs": _Table(("experiment", "epoch", "declared_at_ms", "declaration"), "epochs t", "", "t.experiment, t.epoch"),
+    # The units that saw several variants: the store has an index that tells, readers of files would have to group all.
+    "repeats": _Table(
+        ("experiment", "unit_id"),
+        "(SELECT experiment, unit_id FROM exposures GROUP BY experiment, unit_id HAVING COUNT(*) > 1) t",
+        "",
+        "t.experiment, t.unit_id",
+    ),
 }
+_IDENTIFYING = {**IDENTIFYING, "repeats": ("unit_id",)}
 
 Hashes = dict[str, list[int]]
 
@@ -142,7 +150,7 @@ def rename(folder: Path, pseudonyms: Mapping[str, str]) -> int:
     rewritten = 0
     with _held(folder) as lake:
         manifest = _manifest(lake)
-        for name, columns in IDENTIFYING.items():
+        for name, columns in _IDENTIFYING.items():
             for path in sorted((lake / name).rglob("data.parquet")):
                 try:
                     held = pq.read_table(path, columns=list(columns), partitioning=None)
