@@ -6,7 +6,6 @@ spotify-confidence wants pandas below 3, so it has a virtual environment of its 
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -85,6 +84,13 @@ rows = duckdb.sql(f'''SELECT variant, count(*), avg(converted), avg(revenue), su
 at = {row[0]: dict(zip(("converted", "revenue", "revenue/orders"), row[2:5])) for row in rows}
 print(json.dumps({name: {key: at[key][name] - at["control"][name] for key in ("below", "popup")} for name in at["control"]}))
 """
+LAUNCH = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True)
+seconds, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(f"\\n{seconds} {used.ru_utime + used.ru_stime} {used.ru_maxrss / 1024}")
+"""
 
 
 @dataclass(frozen=True)
@@ -98,17 +104,11 @@ class Run:
 
 
 def run(command: list[str]) -> Run:
-    """Run a command, and measure it whole."""
-    began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        printed = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - began
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, printed)
+    """Run a command, and measure it whole; a small process starts it, since a child's peak memory is at least its parent's."""
+    done = subprocess.run([sys.executable, "-c", LAUNCH, *command], stdout=subprocess.PIPE, text=True, check=True)
+    printed, figures = done.stdout.rstrip().rsplit("\n", 1)
+    seconds, cpu_seconds, megabytes = map(float, figures.split())
+    return Run(seconds, cpu_seconds, megabytes, printed)
 
 
 def repeated(command: list[str]) -> Run:
