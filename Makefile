@@ -57,4 +57,4 @@ $(VENV)/installed-test: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/installed-bench: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	touch $@ $(VENV)/installed-test $(VENV)/installed
+	touch $@ $(VENV)/installed $(VENV)/installed-test
