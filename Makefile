@@ -17,11 +17,12 @@ test: lint
 	@command -v npm >/dev/null || ./.ci/apt nodejs npm
 	$(BIN)/python -m pytest -n auto
 
-bench: $(VENV)/installed-test
+bench: $(VENV)/installed-bench
 	@command -v wrk >/dev/null || ./.ci/apt wrk
 	@$(POSTGRES) || ./.ci/apt postgresql
 	$(BIN)/python -m benchmarks.events
 	$(BIN)/python -m benchmarks.reports
+	$(BIN)/python -m benchmarks.tables
 
 calibrate: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.calibration
@@ -53,3 +54,7 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@ $(VENV)/installed $(VENV)/installed-test

@@ -11,10 +11,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy.optimize import brentq
-
 from analysis.moments import Moments
 from analysis.ranked import Ranked
+from analysis.roots import root
 
 Bounds = tuple[float, float]
 
@@ -280,7 +279,7 @@ def _crossing(function: Callable[[float], float], low: float, high: float) -> fl
         return low
     if at_high >= 0:
         return high
-    return float(brentq(lambda x: _bounded(function(x)), low, high, xtol=1e-14, rtol=1e-13))
+    return root(lambda x: _bounded(function(x)), low, high, 1e-14)
 
 
 def _bounded(number: float) -> float:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
+from analysis.distributions import normal_quantile
 from analysis.moments import Floats, Moments
 
 # Derivatives of each part's logarithm by the logarithms of buyers, orders and revenue per visitor: they add up.
@@ -37,7 +37,7 @@ def _parts(control: Moments, treatment: Moments, confidence: float) -> dict[str,
     if any(arm.n < 2 or (arm.means <= 0).any() for arm in (control, treatment)):
         blank = {"log_lift": None, "low": None, "high": None, "reason": "an arm has no orders, or no revenue above 0"}
         return dict.fromkeys(PARTS, blank)
-    z = float(norm.isf((1 - confidence) / 2))
+    z = normal_quantile((1 - confidence) / 2)
     logs = np.log(treatment.means) - np.log(control.means)
     covariance = _relative(control) + _relative(treatment)
     found = {}

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtr
-from scipy.stats import norm, t
+
+from analysis.distributions import normal_quantile, normal_tail, t_quantile, t_tail
+from analysis.roots import root
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(400)
 _NODES, _WEIGHTS = 9 * _NODES, 9 * _WEIGHTS  # the normal density beyond 9 is below 1e-17
@@ -15,17 +16,17 @@ _DENSITY = _WEIGHTS * np.exp(-(_NODES**2) / 2) / math.sqrt(2 * math.pi)
 
 def own_p(statistic: float, degrees_of_freedom: float) -> float:
     """Give the two-sided p of one comparison's statistic."""
-    return float(2 * t.sf(abs(statistic), degrees_of_freedom))
+    return 2 * t_tail(abs(statistic), degrees_of_freedom)
 
 
 def own_multiple(degrees_of_freedom: float, confidence: float) -> float:
     """Give the multiple of the standard error for one comparison at a fixed horizon."""
-    return float(t.isf((1 - confidence) / 2, degrees_of_freedom))
+    return t_quantile((1 - confidence) / 2, degrees_of_freedom)
 
 
 def as_normal(statistic: float, degrees_of_freedom: float) -> float:
     """Give the normal quantile of the same two-sided p as a t statistic."""
-    return float(norm.isf(t.sf(abs(statistic), degrees_of_freedom)))
+    return normal_quantile(t_tail(abs(statistic), degrees_of_freedom))
 
 
 def dunnett_p(normal: float, own: float, loadings: Sequence[float]) -> float:
@@ -47,15 +48,15 @@ def dunnett_p(normal: float, own: float, loadings: Sequence[float]) -> float:
 
 def dunnett_normal(confidence: float, loadings: Sequence[float]) -> float:
     """Give the normal quantile that all of several comparisons stay within with the given confidence."""
-    single = float(norm.isf((1 - confidence) / 2))
+    single = normal_quantile((1 - confidence) / 2)
     if len(loadings) == 1:
         return single
-    return float(brentq(lambda q: _all_within(q, loadings) - confidence, single - 1e-6, single + 5, xtol=1e-12))
+    return root(lambda q: _all_within(q, loadings) - confidence, single - 1e-6, single + 5, 1e-12)
 
 
 def from_normal(normal: float, degrees_of_freedom: float) -> float:
     """Give the t quantile of the same tail as a normal one."""
-    return float(t.isf(norm.sf(normal), degrees_of_freedom))
+    return t_quantile(normal_tail(normal), degrees_of_freedom)
 
 
 def loading(control_variance: float, treatment_variance: float) -> float:

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import norm
-
 from analysis.cells import Cell
+from analysis.distributions import normal_quantile
 from analysis.facts import DAY_MS, Asked
 from analysis.metrics import CATALOGUE, Metric, columns_of, metrics_of
 from analysis.sources import Source
@@ -213,7 +212,7 @@ def _family(experiment: Experiment) -> float:
 
 
 def _quantiles(confidence: float, power: float) -> float:
-    return float(norm.ppf((1 + confidence) / 2) + norm.ppf(power))
+    return normal_quantile((1 - confidence) / 2) + normal_quantile(1 - power)
 
 
 def _shares(experiment: Experiment) -> list[float]:

@@ -5,13 +5,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 
-from scipy.stats import norm
-
 from analysis.comparison import Undefined
+from analysis.distributions import normal_quantile
 from analysis.moments import Moments
 from analysis.ranked import Ranked
 
-Z = float(norm.isf(0.025))
+Z = normal_quantile(0.025)
 
 
 def rank_of(values: Mapping[int, int]) -> Callable[[int], float]:

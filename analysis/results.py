@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from analysis.corrections import Method, corrected
 from analysis.lifts import ENDS, SCALES, Lift
 from analysis.metrics import Kind
 from analysis.moments import Moments
-from analysis.segments import corrected
 from analysis.trust import Check
 from analysis.verdict import Verdict
 
@@ -188,16 +188,14 @@ def _frame_rows(name: str, metric: MetricResult) -> Iterator[dict[str, Any]]:
 
 
 def across(
-    metrics: Mapping[str, MetricResult],
-    names: Sequence[str],
-    method: Literal["holm", "benjamini_hochberg"] | None,
+    metrics: Mapping[str, MetricResult], names: Sequence[str], method: Method | None
 ) -> Mapping[str, MetricResult]:
     """Hold the p of some metrics' lifts together; without a method nothing is held."""
     if method is None:
         return metrics
     places = [(name, key) for name in names for key in metrics[name].lifts]
     p_values = [metrics[name].lifts[key].simultaneous.p_value for name, key in places]
-    told = dict(zip(places, corrected(p_values, {"holm": "holm", "benjamini_hochberg": "fdr_bh"}[method]), strict=True))
+    told = dict(zip(places, corrected(p_values, method), strict=True))
     held = dict(metrics)
     for name, key in places:
         lifts = dict(held[name].lifts)

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2, norm
-from statsmodels.stats.meta_analysis import combine_effects
-from statsmodels.stats.multitest import multipletests
 
 from analysis.adjustment import stratified
+from analysis.corrections import corrected
+from analysis.distributions import chi_square_tail, normal_quantile
 from analysis.lifts import Lift, compare
 from analysis.metrics import Kind
 from analysis.moments import Moments
@@ -50,12 +49,12 @@ def break_down(by: Split, kind: Kind, active: Sequence[str], confidence: float) 
         value: compare(kind, arms[control], {key: arms[key] for key in active}, confidence)
         for value, arms in by.items()
     }
-    corrected = iter(holm([lift.p_value for one in lifts.values() for lift in one.values()]))
+    together = iter(corrected([lift.p_value for one in lifts.values() for lift in one.values()], "holm"))
     values = {
         value: {
             "units": {key: arm.n for key, arm in by[value].items()},
             "value": {key: arm.value for key, arm in by[value].items()},
-            "lifts": {key: _lift(lift, next(corrected)) for key, lift in one.items()},
+            "lifts": {key: _lift(lift, next(together)) for key, lift in one.items()},
         }
         for value, one in lifts.items()
     }
@@ -66,9 +65,9 @@ def break_down(by: Split, kind: Kind, active: Sequence[str], confidence: float) 
     }
 
 
-def _lift(lift: Lift, corrected: float | None) -> dict[str, Any]:
+def _lift(lift: Lift, corrected_p: float | None) -> dict[str, Any]:
     shown = {"absolute": lift.absolute.to_dict(), "relative": lift.relative.to_dict(), "p_value": lift.p_value}
-    shown["corrected_p_value"] = corrected
+    shown["corrected_p_value"] = corrected_p
     return shown if lift.reason is None else shown | {"reason": lift.reason}
 
 
@@ -81,8 +80,9 @@ def _interaction(pairs: Sequence[tuple[Moments, Moments]]) -> dict[str, Any]:
     ]
     if len(told) < 2:
         return {"p_value": None, "reason": "fewer than two segments have a standard error"}
-    effects, variances = (np.array(column) for column in zip(*told, strict=True))
-    return {"p_value": float(combine_effects(effects, variances).test_homogeneity().pvalue)}
+    effects, weights = np.array([effect for effect, _ in told]), np.array([1 / variance for _, variance in told])
+    statistic = weights @ (effects - weights @ effects / weights.sum()) ** 2
+    return {"p_value": chi_square_tail(statistic, len(told) - 1)}
 
 
 def _post_stratified(by: Split, control: str, active: Sequence[str], confidence: float) -> dict[str, Any]:
@@ -107,20 +107,8 @@ def _post_stratified(by: Split, control: str, active: Sequence[str], confidence:
 def correct_interactions(segments: Mapping[str, dict[str, Any]]) -> None:
     """Hold the p of all interactions of a report together (Holm), in place."""
     told = [one for segment in segments.values() for one in segment.get("interaction", {}).values()]
-    for one, p_value in zip(told, holm([one["p_value"] for one in told]), strict=True):
+    for one, p_value in zip(told, corrected([one["p_value"] for one in told], "holm"), strict=True):
         one["corrected_p_value"] = p_value
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct several p by Holm's method; None stays None, and counts for nothing."""
-    return corrected(p_values, "holm")
-
-
-def corrected(p_values: Sequence[float | None], method: str) -> list[float | None]:
-    """Correct several p by statsmodels' `holm` or `fdr_bh`; it would turn all of them to NaN for one that is missing."""
-    known = [p for p in p_values if p is not None]
-    told = iter(multipletests(known, method=method)[1] if known else [])
-    return [None if p is None else float(next(told)) for p in p_values]
 
 
 def interact(
@@ -165,7 +153,7 @@ def interact(
             "reason": "no orders of units that met both experiments",
         }
     statistic = float(differences @ np.linalg.pinv(covariance) @ differences)
-    z = float(norm.isf((1 - confidence) / 2))
+    z = normal_quantile((1 - confidence) / 2)
     told = iter(zip(differences, errors, strict=True))
     effects: dict[str, dict[str, Any]] = {one: {} for one in mine[1:]}
     for one in mine[1:]:
@@ -174,4 +162,4 @@ def interact(
             effects[one][other] = {
                 "estimate": float(estimate), "low": float(estimate - z * error), "high": float(estimate + z * error)
             }  # fmt: skip
-    return {"units": units, "p_value": float(chi2.sf(statistic, len(rows))), "effects": effects}
+    return {"units": units, "p_value": chi_square_tail(statistic, len(rows)), "effects": effects}

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtr
-from scipy.stats import norm
 
+from analysis.distributions import normal_quantile, normal_tail
 from analysis.moments import Floats
+from analysis.roots import root
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
@@ -19,7 +19,7 @@ def spent(fraction: float, alpha: float) -> float:
 
     Source: Lan and DeMets (1983), Biometrika 70, 659-663: each side spends 2 (1 - Phi(z(alpha / 4) / sqrt(t))).
     """
-    return 4 * float(norm.sf(norm.isf(alpha / 4) / math.sqrt(min(1.0, fraction))))
+    return 4 * normal_tail(normal_quantile(alpha / 4) / math.sqrt(min(1.0, fraction)))
 
 
 def group_sequential_bounds(fractions: Sequence[float], alpha: float) -> list[float]:
@@ -60,7 +60,7 @@ def _bound(nodes: Floats, density: Floats, step: float, to_spend: float, fractio
 
     if excess(40.0) > 0:
         return 40.0  # so little may be spent that no result reaches it
-    return float(brentq(excess, 0.0, 40.0, xtol=1e-10))
+    return root(excess, 0.0, 40.0, 1e-10)
 
 
 def repeated_p(statistic: float, fractions: Sequence[float]) -> float:
@@ -78,4 +78,4 @@ def repeated_p(statistic: float, fractions: Sequence[float]) -> float:
         return 1.0
     if short(low) < 0:
         return low
-    return float(brentq(short, low, high, xtol=1e-9))
+    return root(short, low, high, 1e-9)

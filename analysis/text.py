@@ -10,13 +10,13 @@ from rich.text import Text
 
 from analysis import figures, wording
 from analysis.lifts import Interval
-from analysis.plan import WEEKS, Baseline, Need
 from analysis.results import MetricResult, Report
 from analysis.trust import Check
 from experiments.declaration import Experiment
 
 if TYPE_CHECKING:
     from analysis.aa_check import ErrorRate
+    from analysis.plan import Baseline, Need
 
 WIDTH = 100
 
@@ -56,8 +56,10 @@ def print_report(report: Report, console: Console) -> None:
         _print_wrapped(console, sentence, indent="", style="bold magenta")
 
 
-def print_plan(experiment: Experiment, baseline: Baseline, found: Sequence[Need], told: Sequence[str]) -> None:
+def print_plan(experiment: Experiment, baseline: "Baseline", found: Sequence["Need"], told: Sequence[str]) -> None:
     """Print what an experiment needs."""
+    from analysis.plan import WEEKS  # with its engines, which a report of a file has no need of
+
     console = Console(width=WIDTH, highlight=False, markup=False)
     plan = experiment.plan
     console.print(Text(experiment.key, style="bold").append(f"  {experiment.title}", style="not bold"))

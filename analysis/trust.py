@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from scipy.special import gammaln
-from scipy.stats import binomtest, chi2_contingency, chisquare, norm
 
+from analysis.distributions import chi_square_tail, normal_tail
 from analysis.lifts import Lift
 
 ALPHA = 0.001
@@ -115,6 +115,8 @@ def ratio_p(units: Counts, weights: Weights) -> float | None:
         return _chi_square(cells)
     if total < 20:
         return None
+    from scipy.stats import binomtest  # a second to import, and seldom wanted
+
     exact = float(binomtest(rest[0], total, min(1.0, rest[1] / total)).pvalue)
     return min(1.0, 2 * min(exact, _chi_square(cells))) if len(cells) > 1 else exact
 
@@ -122,7 +124,8 @@ def ratio_p(units: Counts, weights: Weights) -> float | None:
 def _chi_square(cells: Sequence[tuple[int, float]]) -> float:
     observed, expected = zip(*cells, strict=True)
     scale = sum(observed) / sum(expected)
-    return float(chisquare(observed, [one * scale for one in expected]).pvalue)
+    statistic = sum((seen - one * scale) ** 2 / (one * scale) for seen, one in cells)
+    return chi_square_tail(statistic, len(cells) - 1)
 
 
 def anytime_ratio_p(days: Sequence[tuple[Counts, Weights]]) -> float:
@@ -177,10 +180,10 @@ def unmatched_orders(without_unit: int, with_unit: int, sold: Mapping[str, tuple
     detail = f"{without_unit:,} of {total:,} orders ({share:.1%}) have no visitor"
     rates = {key: lost / n for key, (lost, n) in sold.items() if n}
     more = {"share": share, "by_variant": rates}
-    table = [[lost, n - lost] for lost, n in sold.values() if n]
+    table = np.array([[lost, n - lost] for lost, n in sold.values() if n], float)
     p_value = None
-    if len(table) > 1 and sum(row[0] for row in table) > 0 and sum(row[1] for row in table) > 0:
-        p_value = float(chi2_contingency(table).pvalue)
+    if len(table) > 1 and table.any(axis=0).all():
+        p_value = _independence_p(table)
         if p_value < ALPHA:
             worst = max(rates, key=lambda key: rates[key])
             cause = f"most often where {worst} sold: is the visitor id carried through its checkout?"
@@ -189,6 +192,15 @@ def unmatched_orders(without_unit: int, with_unit: int, sold: Mapping[str, tuple
         cause = "is the visitor id handed to the checkout (cart attribute, hidden field)?"
         return Check("unmatched_orders", False, f"{detail}: {cause}", p_value, more)
     return Check("unmatched_orders", True, detail, p_value, more)
+
+
+def _independence_p(table: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Give the p of Pearson's chi-square test that two arms' or more have the same share, with Yates's correction for two."""
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    distance = np.abs(table - expected)
+    if len(table) == 2:
+        distance -= np.minimum(0.5, distance)
+    return chi_square_tail(float((distance**2 / expected).sum()), len(table) - 1)
 
 
 def pre_period(lifts: Mapping[str, Lift], buyers: int) -> Check:
@@ -266,7 +278,7 @@ def novelty(curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> Check:
         if len(points) < 3:
             continue
         slope, error, first = _slope(points)
-        p_values[key] = float(2 * norm.sf(abs(slope / error)))
+        p_values[key] = 2 * normal_tail(abs(slope / error))
         if slope < 0 < first:
             fading.append(key)
     if not p_values:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from analysis import report
 from analysis.bayes import read
 from analysis.comparison import Undefined
+from analysis.corrections import corrected
 from analysis.decomposition import decompose
 from analysis.lifts import compare
 from analysis.moments import Moments
 from analysis.order_values import bands, describe
 from analysis.quantiles import clustered, quantile
-from analysis.segments import corrected, interact
+from analysis.segments import interact
 from analysis.sequential import group_sequential_bounds, repeated_p
 from tests.analysis.conftest import NOW, World, fill
 from tests.conftest import AB, DATA, WriteConfigs
@@ -175,7 +176,7 @@ def test_p_and_intervals_of_a_look_agree(world: World, write_configs: WriteConfi
 def test_corrections_across_metrics() -> None:
     """Reference values of STATISTICS.md; a p that is missing stays missing, and harms none."""
     p_values = [0.005, 0.06, 0.007, 0.04, 0.01, 0.03]
-    assert corrected(p_values, "fdr_bh") == pytest.approx([0.02, 0.06, 0.02, 0.048, 0.02, 0.045])
+    assert corrected(p_values, "benjamini_hochberg") == pytest.approx([0.02, 0.06, 0.02, 0.048, 0.02, 0.045])
     assert corrected(p_values, "holm") == pytest.approx([0.03, 0.09, 0.035, 0.09, 0.04, 0.09])
     assert corrected([None, *p_values], "holm") == [None, *corrected(p_values, "holm")]
     assert corrected([None], "holm") == [None]

@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ibis
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import Result
 
 from analysis import analyze
+from analysis.moments import Moments
+from analysis.quantiles import arm
+from analysis.ranked import Ranked
 from experiments import AnalysisError
 
 Run = Callable[..., Result]
@@ -163,3 +169,32 @@ def test_names_are_shown_as_they_are(run: Run, tmp_path: Path) -> None:
     output = run("analyze", path, "--variant", "g", "--mean", "x").output
     assert "[/b]" in output
     assert "[bold]a" in output
+
+
+@pytest.mark.parametrize("unit", [None, "u"])
+def test_sums_and_quantiles_are_those_of_the_values(tmp_path: Path, unit: str | None) -> None:
+    """Out of Parquet, beside NumPy over the same values: amounts beside a large mean, and prices on few points."""
+    dice, n = np.random.default_rng(3), 4000
+    columns = {
+        "g": dice.choice(["control", "b", "c"], n), "u": np.arange(n), "x": 1e6 + dice.normal(0, 3, n),
+        "price": dice.choice([9.9, 19.9, 24.9, 99.0], n), "y": dice.integers(1, 4, n),
+    }  # fmt: skip
+    file = tmp_path / "a.parquet"
+    pd.DataFrame(columns).to_parquet(file)
+    shares = {"x:0.5": ("x", 0.5), "price:0.9": ("price", 0.9)}
+    found = analyze(file, "g", unit=unit, mean="x", ratio="price/y", quantile=list(shares), covariate="x")
+    for key in ("control", "b", "c"):
+        x, price, y = (columns[name][columns["g"] == key] for name in ("x", "price", "y"))
+        expected = {"x": Moments.from_values(x), "price/y": Moments.from_values(price, y)}
+        for name, (column, share) in shares.items():
+            values = sorted(price if column == "price" else x)
+            expected[name] = arm(Ranked(len(values), share, 1.0, partial(at_rank, values)))
+        for name, wanted in expected.items():
+            one = found.metrics[name].moments[key]
+            assert one is not None
+            assert (one.n, one.value) == pytest.approx((wanted.n, wanted.value), rel=1e-13)
+            assert one.std_error == pytest.approx(wanted.std_error, rel=1e-9)
+
+
+def at_rank(values: list[float], rank: int) -> float:
+    return float(values[rank - 1])

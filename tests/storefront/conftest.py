@@ -18,6 +18,7 @@ from experiments import load
 from storefront.shop import Preview, create_shop
 from tests.conftest import ROOT, Server
 
+PRODUCT = "/products/kettle-swan"
 COMPLEMENTS = "{kind: cross_sell, products: complements, limit: 3, headline: Goes well with it}"
 BUNDLE = "{kind: bundle, products: complements, limit: 1, headline: Both together, discount: 10%, decline: true}"
 
@@ -31,6 +32,11 @@ def declare(
         f"key: {key}\ntitle: {key}\nstatus: running\ntrigger: {trigger}\n"
         f"variants:\n  none: {{weight: {control}, placement: none}}\n  shown: {shown}\n"
     )
+
+
+def settle(page: Page) -> None:
+    """Let beacons arrive."""
+    page.wait_for_timeout(500)
 
 
 class Quiet(WSGIRequestHandler):
