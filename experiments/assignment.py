@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from experiments.audience import Context, first_failing, holds
+from experiments.audience import Context, holds, meets, prepare
 from experiments.declaration import Condition, Experiment, Offer
 from experiments.errors import RequestError
 from experiments.refusals import describe
@@ -76,9 +76,45 @@ class Step:
     detail: str
 
 
+class _Prepared:
+    """What need not be done again for every unit: hashes begun, conditions sorted, outcomes made."""
+
+    __slots__ = ("audience", "begun", "even", "keys", "outside", "served", "weights")
+
+    def __init__(self, experiment: Experiment) -> None:
+        salt = experiment.salt or experiment.key
+        armed = {key: weight for key, weight in experiment.weights.items() if weight} or {experiment.control: 1.0}
+        self.audience = prepare(experiment.audience)
+        self.keys = list(armed)
+        self.weights = list(armed.values())
+        self.even = len(set(self.weights)) == 1
+        self.begun = [sha256(f"variant:{salt}:{key}:".encode()).copy for key in armed]
+        self.served = {key: serve(experiment, key, "assigned") for key in armed}
+        self.outside = {reason: _outside(experiment, reason) for reason in _OUTSIDE}
+
+
+_OUTSIDE: tuple[Reason, ...] = ("audience", "layer", "traffic")
+
+
+def _prepared(experiment: Experiment) -> _Prepared:
+    found: _Prepared | None = getattr(experiment, "_prepared", None)
+    if found is None:
+        found = _Prepared(experiment)
+        object.__setattr__(experiment, "_prepared", found)
+    return found
+
+
 def draw(text: str) -> float:
     """Give the first 53 bits of SHA-256 of a text (UTF-8) as a share in [0, 1)."""
-    return (int.from_bytes(sha256(text.encode()).digest()[:8]) >> 11) * _SCALE
+    return _share(sha256(text.encode()).digest())
+
+
+def _share(digest: bytes) -> float:
+    return (int.from_bytes(digest[:8]) >> 11) * _SCALE
+
+
+def _score(weight: float, share: float) -> float:
+    return weight / -math.log(share) if share else 0.0
 
 
 def scores(experiment: Experiment, unit_id: str) -> dict[str, float]:
@@ -87,14 +123,21 @@ def scores(experiment: Experiment, unit_id: str) -> dict[str, float]:
     found = {}
     for key, variant in experiment.variants.items():
         share = draw(f"variant:{salt}:{key}:{unit_id}") if variant.weight else 0.0
-        found[key] = variant.weight / -math.log(share) if share else 0.0
+        found[key] = _score(variant.weight, share)
     return found
 
 
 def choose(experiment: Experiment, unit_id: str) -> str:
-    """Give the variant with the largest score, without asking whether the unit takes part."""
-    found = scores(experiment, unit_id)
-    return max(found, key=found.__getitem__)
+    """Give the variant with the largest of the `scores`, without asking whether the unit takes part."""
+    ready, unit, digests = _prepared(experiment), unit_id.encode(), []
+    for begun in ready.begun:
+        hashed = begun()
+        hashed.update(unit)
+        digests.append(hashed.digest())
+    if ready.even:  # scores of equal weights stand in the order of their draws, and those in that of the hashes
+        return ready.keys[digests.index(max(digests))]
+    found = [_score(weight, _share(digest)) for weight, digest in zip(ready.weights, digests, strict=True)]
+    return ready.keys[found.index(max(found))]
 
 
 def unit_of(experiment: Experiment, visitor_id: str | None, context: Context) -> str:
@@ -136,13 +179,14 @@ def assign(experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, h
         return Assignment(None, "none", None, "holdout")
     if experiment.status != "running":
         return serve(experiment, experiment.winner or experiment.control, experiment.status)
-    if experiment.audience and first_failing(experiment.audience, context):
-        return _outside(experiment, "audience")
+    ready = _prepared(experiment)
+    if ready.audience and not meets(ready.audience, context):
+        return ready.outside["audience"]
     if not in_layer(experiment, unit_id):
-        return _outside(experiment, "layer")
+        return ready.outside["layer"]
     if not in_traffic(experiment, unit_id):
-        return _outside(experiment, "traffic")
-    return serve(experiment, choose(experiment, unit_id), "assigned")
+        return ready.outside["traffic"]
+    return ready.served[choose(experiment, unit_id)]
 
 
 def in_layer(experiment: Experiment, unit_id: str) -> bool:
