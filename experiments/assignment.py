@@ -79,12 +79,14 @@ class Step:
 class _Prepared:
     """What need not be done again for every unit: hashes begun, conditions sorted, outcomes made."""
 
-    __slots__ = ("audience", "begun", "even", "keys", "outside", "served", "weights")
+    __slots__ = ("audience", "begun", "even", "keys", "layered", "outside", "partial", "served", "weights")
 
     def __init__(self, experiment: Experiment) -> None:
         salt = experiment.salt or experiment.key
         armed = {key: weight for key, weight in experiment.weights.items() if weight} or {experiment.control: 1.0}
         self.audience = prepare(experiment.audience)
+        self.layered = experiment.layer is not None
+        self.partial = experiment.traffic < 1
         self.keys = list(armed)
         self.weights = list(armed.values())
         self.even = len(set(self.weights)) == 1
@@ -140,6 +142,13 @@ def choose(experiment: Experiment, unit_id: str) -> str:
     return ready.keys[found.index(max(found))]
 
 
+def unit_id_of(kind: str, visitor_id: str | None, context: Context) -> str | None:
+    """Give the id of a kind of unit, without white space around it; None where the request does not name a usable one."""
+    unit = visitor_id if kind == "visitor_id" else context.get(kind)
+    text = str(unit).strip() if isinstance(unit, (str, int)) and not isinstance(unit, bool) else ""
+    return text if 0 < len(text) <= MAX_UNIT_ID and text.isprintable() else None
+
+
 def unit_of(experiment: Experiment, visitor_id: str | None, context: Context) -> str:
     """
     Give the id of the unit that an experiment randomises, without white space around it.
@@ -147,12 +156,12 @@ def unit_of(experiment: Experiment, visitor_id: str | None, context: Context) ->
     Raises:
         RequestError: The request does not name it.
     """
-    unit = visitor_id if experiment.unit == "visitor_id" else context.get(experiment.unit)
-    text = str(unit).strip() if isinstance(unit, (str, int)) and not isinstance(unit, bool) else ""
-    if not 0 < len(text) <= MAX_UNIT_ID or not text.isprintable():
+    found = unit_id_of(experiment.unit, visitor_id, context)
+    if found is None:
+        unit = visitor_id if experiment.unit == "visitor_id" else context.get(experiment.unit)
         wanted = f"1 to {MAX_UNIT_ID} printable characters, which {experiment.key} needs to assign a variant"
         raise RequestError(f"{experiment.unit}: found {describe(unit)}; wanted {wanted}")
-    return text
+    return found
 
 
 def assign(experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, holdout: float = 0.0) -> Assignment:
@@ -173,18 +182,19 @@ def assign(experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, h
     """
     if not unit_id:
         raise RequestError(f"unit_id: found nothing; {experiment.key} needs it to assign a variant")
-    if experiment.status == "draft":
-        return Assignment(None, "none", None, "draft")
-    if holdout and draw(f"holdout:{unit_id}") < holdout:
+    status = experiment.status
+    if holdout and status != "draft" and draw(f"holdout:{unit_id}") < holdout:
         return Assignment(None, "none", None, "holdout")
-    if experiment.status != "running":
-        return serve(experiment, experiment.winner or experiment.control, experiment.status)
+    if status == "draft":
+        return Assignment(None, "none", None, "draft")
+    if status != "running":
+        return serve(experiment, experiment.winner or experiment.control, status)
     ready = _prepared(experiment)
     if ready.audience and not meets(ready.audience, context):
         return ready.outside["audience"]
-    if not in_layer(experiment, unit_id):
+    if ready.layered and not in_layer(experiment, unit_id):
         return ready.outside["layer"]
-    if not in_traffic(experiment, unit_id):
+    if ready.partial and not in_traffic(experiment, unit_id):
         return ready.outside["traffic"]
     return ready.served[choose(experiment, unit_id)]
 

@@ -2,22 +2,22 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from events.clock import now_ms
 from events.records import Exposure, parse
 from events.store import Store
-from experiments.assignment import Assignment, assign, serve, unit_of
+from experiments.assignment import Assignment, assign, draw, serve, unit_id_of
 from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
 from experiments.holdout import HELD_OUT, PROGRAMME
-from experiments.offers import resolve
+from experiments.offers import Viewing
 from experiments.tokens import Claim, Signer
 from server.live import Declarations, Live
 from server.problems import Problem
 from server.requests import AssignmentsBody
+from server.serving import NO_UNIT, Held, Resting, Served
 
 log = logging.getLogger("crosslift")
 
@@ -27,12 +27,94 @@ def mint_visitor_id(at_ms: int) -> str:
     return f"{at_ms:012x}{secrets.token_hex(10)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """An assignment, and what an exposure of it would say; None for a unit that takes part in nothing."""
 
     assignment: Assignment
     claim: Claim | None = None
+
+
+class Asking:
+    """One request's visitor and context, and what has been found out about them."""
+
+    def __init__(self, live: Live, visitor_id: str, context: Mapping[str, Any]) -> None:
+        self.live = live
+        self.visitor_id = visitor_id
+        self.context = context
+        self.viewing = Viewing.of(context)
+        self._units: dict[str, tuple[str | None, bool]] = {}
+        self._taken: dict[str | None, bool] = {}
+
+    def unit(self, kind: str) -> tuple[str | None, bool]:
+        """Give the unit of a kind, None where the request does not name it, and whether it is held out."""
+        found = self._units.get(kind)
+        if found is None:
+            unit_id, share = unit_id_of(kind, self.visitor_id, self.context), self.live.configs.shop.holdout
+            held = share > 0 and unit_id is not None and draw(f"holdout:{unit_id}") < share
+            found = self._units[kind] = unit_id, held
+        return found
+
+    def held(self) -> Held:
+        """Give who is held out, as `Serving.resting` asks it."""
+        units = map(self.unit, self.live.serving.units)
+        return tuple([None if unit_id is None else held for unit_id, held in units])
+
+    def is_taken(self, layer: str | None) -> bool:
+        """Tell whether an experiment of a layer has the visitor: the controls of its others would stand beside its variants."""
+        found = self._taken.get(layer)
+        if found is None:
+            found = self._taken[layer] = any(map(self._has, self.live.serving.layers[layer]))
+        return found
+
+    def _has(self, one: Served) -> bool:
+        unit_id, held = self.unit(one.unit)
+        return unit_id is not None and assign(one.experiment, unit_id, self.context, holdout=float(held)).exposable
+
+
+class Answer:
+    """
+    What a visitor gets.
+
+    Attributes:
+        asking: The request.
+        given: The assignments that were made, by key.
+    """
+
+    def __init__(self, asking: Asking, given: dict[str, Given], resting: Resting, sign: Callable[[Claim], str]) -> None:
+        self.asking = asking
+        self.given = given
+        self._resting = resting
+        self._sign = sign
+
+    def shown(self) -> dict[str, Any]:
+        """Give the answer of `POST /v1/assignments`, for orjson."""
+        by_key, viewing = self.asking.live.serving.by_key, self.asking.viewing
+        shown = self._resting.shown.copy()
+        for key, one in self.given.items():
+            token = None if one.claim is None else self._sign(one.claim)
+            shown[key] = (
+                _shown_unknown(self.asking.live, key)
+                if key not in by_key
+                else by_key[key].shown(one.assignment, token, viewing)
+            )
+        return {"visitor_id": self.asking.visitor_id, "assignments": shown}
+
+    def shown_on_page(self, order: Sequence[str]) -> dict[str, Any]:
+        """Give the assignments of `POST /v1/page`, some keys first."""
+        by_key, viewing = self.asking.live.serving.by_key, self.asking.viewing
+        shown = dict.fromkeys(order) | self._resting.shown_on_page
+        for key, one in self.given.items():
+            token = None if one.claim is None else self._sign(one.claim)
+            shown[key] = by_key[key].shown_on_page(one.assignment, token, viewing)
+        return shown
+
+    def reasons(self) -> dict[str, int]:
+        """Count the assignments by reason."""
+        made = sum(map(self.asking.live.serving.bit, self.given))
+        counted = {reason: (bits & ~made).bit_count() for reason, bits in self._resting.reasons.items()}
+        for one in self.given.values():
+            counted[one.assignment.reason] = counted.get(one.assignment.reason, 0) + 1
+        return counted
 
 
 class Assignments:
@@ -46,7 +128,7 @@ class Assignments:
         self._signer = signer
         self._clock_ms = clock_ms
 
-    def answer(self, body: AssignmentsBody, visitor_id: str, *, signed_s: int | None = None) -> dict[str, Any]:
+    def answer(self, body: AssignmentsBody, visitor_id: str, *, signed_s: int | None = None) -> Answer:
         """
         Give every experiment's assignment for a visitor, or those that the body names.
 
@@ -58,17 +140,21 @@ class Assignments:
             Problem: 400 for a preview token that is not ours or has expired.
         """
         live = self._declarations.live
-        keys = body.experiments
-        if keys is None:
-            keys = [key for key, one in live.configs.experiments.items() if one.status != "draft"]
-        given = {key: _assign(live, key, visitor_id, body.context) for key in keys}
+        asking = Asking(live, visitor_id, body.context)
+        if body.experiments is None:
+            resting = live.serving.resting(asking.held())
+            made = live.serving.of(live.serving.concerned(body.context) | resting.open)
+            given = {one.key: _assign(asking, one) for one in made}
+        else:
+            resting = _NOTHING_RESTS
+            by_key = live.serving.by_key
+            given = {key: _assign(asking, by_key[key]) if key in by_key else _NOT_KNOWN for key in body.experiments}
         if body.preview is not None:
             given |= self._previewed(live, body.preview)
         if body.expose:
             self._expose(live, given, body.context)
         at_s = self._clock_ms() // 1000 if signed_s is None else signed_s
-        shown = {key: self._shown(live, key, one, body.context, at_s) for key, one in given.items()}
-        return {"visitor_id": visitor_id, "assignments": shown}
+        return Answer(asking, given, resting, lambda claim: self._signer.sign(claim, at_s))
 
     def _previewed(self, live: Live, token: str) -> dict[str, Given]:
         try:
@@ -93,16 +179,14 @@ class Assignments:
                 experiment, one = live.configs.experiments[key], given[key].assignment
                 given[key] = Given(serve(experiment, experiment.control, "fault") if one.exposable else one)
 
-    def _shown(self, live: Live, key: str, one: Given, context: Mapping[str, Any], at_s: int) -> dict[str, Any]:
-        token = None if one.claim is None else self._signer.sign(one.claim, at_s)
-        return {
-            "variant": one.assignment.variant,
-            "placement": one.assignment.placement,
-            "offer": resolve(one.assignment.offer, live.configs.products, context),
-            "reason": one.assignment.reason,
-            "epoch": live.epochs.get(key),
-            "exposure_token": token,
-        }
+
+def _shown_unknown(live: Live, key: str) -> dict[str, Any]:
+    told = {"variant": None, "placement": "none", "offer": None, "reason": "unknown"}
+    return told | {"epoch": live.epochs.get(key), "exposure_token": None}
+
+
+_NOT_KNOWN = Given(Assignment(None, "none", None, "unknown"))
+_NOTHING_RESTS = Resting()
 
 
 def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, Any]) -> list[Exposure]:
@@ -119,38 +203,21 @@ def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, 
     return [own, parse(Exposure, {**told, "experiment": HOLDOUT, "variant": PROGRAMME, "epoch": live.epochs[HOLDOUT]})]
 
 
-def _assign(live: Live, key: str, visitor_id: str, context: Mapping[str, Any]) -> Given:
-    experiment = live.configs.experiments.get(key)
-    if experiment is None:
-        return Given(Assignment(None, "none", None, "unknown"))
+def _assign(asking: Asking, one: Served) -> Given:
+    unit_id, held = asking.unit(one.unit)
+    if unit_id is None:
+        return _NO_UNIT
     try:
-        unit_id = unit_of(experiment, visitor_id, context)
-    except RequestError:
-        return Given(Assignment(None, "none", None, "no_unit"))
-    try:
-        one = assign(experiment, unit_id, context, holdout=live.configs.shop.holdout)
-        if one.reason == "layer" and _belongs_elsewhere(live, experiment, visitor_id, context):
+        found = assign(one.experiment, unit_id, asking.context, holdout=float(held))
+        if found.reason == "layer" and asking.is_taken(one.layer):
             return Given(Assignment(None, "none", None, "layer"))
-        return Given(one, claim_of(live, experiment, unit_id, context, one))
+        return Given(found, claim_of(asking.live, one.experiment, unit_id, asking.context, found))
     except Exception:  # as above
-        log.exception("assigning %s failed; the control is served", key)
-        return Given(serve(experiment, experiment.control, "fault"))
+        log.exception("assigning %s failed; the control is served", one.key)
+        return Given(serve(one.experiment, one.experiment.control, "fault"))
 
 
-def _belongs_elsewhere(live: Live, experiment: Experiment, visitor_id: str, context: Mapping[str, Any]) -> bool:
-    """Tell whether another experiment of the layer has the visitor: this one's control would stand beside its variants."""
-    for other in live.configs.experiments.values():
-        if other.key == experiment.key or not (
-            other.layer and experiment.layer and other.layer.name == experiment.layer.name
-        ):
-            continue
-        try:
-            unit_id = unit_of(other, visitor_id, context)
-        except RequestError:
-            continue
-        if assign(other, unit_id, context, holdout=live.configs.shop.holdout).exposable:
-            return True
-    return False
+_NO_UNIT = Given(NO_UNIT)
 
 
 def claim_of(
