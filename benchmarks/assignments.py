@@ -194,8 +194,8 @@ def main(parts: Sequence[str]) -> None:
     about = machine("granian", "orjson", "flask", "starlette", "uvicorn", "fast-feature")
     if not parts or "others" in parts:
         how = (
-            f"wrk and {WORKERS} workers share the cores; medians of {RUNS} runs of {SECONDS} s. Ten running experiments of 2 to 6 "
-            "arms, all of which concern the page, with products from a catalogue of 200; every request is a new visitor's. "
+            f"wrk and {WORKERS} workers share the cores; medians of {RUNS} runs of {SECONDS} s. Ten running experiments of 2 to "
+            "6 arms, all of which concern the page, with products from a catalogue of 200; every request is a new visitor's. "
             "The plain view assigns with the library, resolves offers and answers by `jsonify`. Starlette hashes as many texts "
             "as we do and names the largest: no key, audience, offer, token or counter. fast-feature evaluates ten flags of as "
             "many variants, in memory, by one hash each. The last column is at 32 connections. "

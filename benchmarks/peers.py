@@ -65,7 +65,7 @@ def prepared_flask() -> Flask:
         body = read_body(AssignmentsBody, request.get_data())
         answer = assignments.answer(body, str(body.visitor_id))
         counts.assigned(answer.reasons())
-        reply = json_reply(answer.shown())
+        reply = json_reply({"visitor_id": body.visitor_id, "assignments": answer.shown()})
         return Response(reply.body, reply.status, reply.headers)
 
     return app
@@ -118,11 +118,11 @@ def fast_feature() -> Any:
     configs = load(os.environ["CROSSLIFT_CONFIGS"])
     flags = []
     for key, one in configs.experiments.items():
-        values = {
+        values: dict[str, Any] = {
             name: resolve(arm.offer, configs.products, {"product_id": "p1"}) for name, arm in one.variants.items()
         }
         split = {"fractional": [[name, arm.weight] for name, arm in one.variants.items()]}
-        targeting = {"if": [{"==": [{"var": "device"}, "mobile"]}, split, None]}
+        targeting: dict[str, Any] = {"if": [{"==": [{"var": "device"}, "mobile"]}, split, None]}
         flags.append(Flag(key, values, one.control, targeting=targeting))
     app = FastAPI()
     app.include_router(OfrepRouter.build(InMemoryFlagRepository(flags)))

@@ -131,7 +131,11 @@ def scores(experiment: Experiment, unit_id: str) -> dict[str, float]:
 
 def choose(experiment: Experiment, unit_id: str) -> str:
     """Give the variant with the largest of the `scores`, without asking whether the unit takes part."""
-    ready, unit, digests = _prepared(experiment), unit_id.encode(), []
+    return _chosen(_prepared(experiment), unit_id)
+
+
+def _chosen(ready: _Prepared, unit_id: str) -> str:
+    unit, digests = unit_id.encode(), []
     for begun in ready.begun:
         hashed = begun()
         hashed.update(unit)
@@ -196,7 +200,7 @@ def assign(experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, h
         return ready.outside["layer"]
     if ready.partial and not in_traffic(experiment, unit_id):
         return ready.outside["traffic"]
-    return ready.served[choose(experiment, unit_id)]
+    return ready.served[_chosen(ready, unit_id)]
 
 
 def in_layer(experiment: Experiment, unit_id: str) -> bool:

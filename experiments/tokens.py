@@ -38,10 +38,16 @@ class _Mac:
         self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
 
     def of(self, rest: bytes) -> bytes:
+        """Give it as base64url."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(rest)
         outer.update(inner.digest())
         return _encode(outer.digest()[:_MAC_BYTES])
+
+    def sign(self, told: tuple[Any, ...]) -> str:
+        """Give a token that says so: base64url of the JSON, a dot, base64url of its MAC."""
+        body = _encode(orjson.dumps(told))
+        return (body + b"." + self.of(body)).decode()
 
 
 class Signer:
@@ -53,7 +59,7 @@ class Signer:
 
     def sign(self, claim: Claim, now_s: int) -> str:
         """Give the token: base64url of `[experiment, variant, unit, epoch, expires_s]`, a dot, base64url of the MAC."""
-        return _signed(self._exposure, (*claim, now_s + LIFETIME_S))
+        return self._exposure.sign((*claim, now_s + LIFETIME_S))
 
     def verify(self, token: str, at_s: int) -> Claim:
         """
@@ -78,7 +84,7 @@ class Signer:
 
     def sign_preview(self, experiment: str, variant: str, expires_s: int) -> str:
         """Give the token of a preview link: base64url of `[experiment, variant, expires_s]`, a dot, base64url of the MAC."""
-        return _signed(self._preview, (experiment, variant, expires_s))
+        return self._preview.sign((experiment, variant, expires_s))
 
     def verify_preview(self, token: str, now_s: int) -> tuple[str, str]:
         """
@@ -94,11 +100,6 @@ class Signer:
         if expires < now_s:
             raise RequestError("preview: found an expired token; wanted a new one from `crosslift preview`")
         return experiment, variant
-
-
-def _signed(mac: _Mac, told: tuple[Any, ...]) -> str:
-    body = _encode(orjson.dumps(told))
-    return (body + b"." + mac.of(body)).decode()
 
 
 def _decode(text: str) -> bytes:

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from events.clock import now_ms
@@ -17,7 +17,7 @@ from experiments.tokens import Claim, Signer
 from server.live import Declarations, Live
 from server.problems import Problem
 from server.requests import AssignmentsBody
-from server.serving import NO_UNIT, Held, Resting, Served
+from server.serving import NO_UNIT, Held, Served, Shape
 
 log = logging.getLogger("crosslift")
 
@@ -42,22 +42,17 @@ class Asking:
         self.visitor_id = visitor_id
         self.context = context
         self.viewing = Viewing.of(context)
-        self._units: dict[str, tuple[str | None, bool]] = {}
+        self.units = {kind: self._unit(kind) for kind in live.serving.units}
         self._taken: dict[str | None, bool] = {}
 
-    def unit(self, kind: str) -> tuple[str | None, bool]:
+    def _unit(self, kind: str) -> tuple[str | None, bool]:
         """Give the unit of a kind, None where the request does not name it, and whether it is held out."""
-        found = self._units.get(kind)
-        if found is None:
-            unit_id, share = unit_id_of(kind, self.visitor_id, self.context), self.live.configs.shop.holdout
-            held = share > 0 and unit_id is not None and draw(f"holdout:{unit_id}") < share
-            found = self._units[kind] = unit_id, held
-        return found
+        unit_id, share = unit_id_of(kind, self.visitor_id, self.context), self.live.configs.shop.holdout
+        return unit_id, share > 0 and unit_id is not None and draw(f"holdout:{unit_id}") < share
 
     def held(self) -> Held:
         """Give who is held out, as `Serving.resting` asks it."""
-        units = map(self.unit, self.live.serving.units)
-        return tuple([None if unit_id is None else held for unit_id, held in units])
+        return tuple([None if unit_id is None else held for unit_id, held in self.units.values()])
 
     def is_taken(self, layer: str | None) -> bool:
         """Tell whether an experiment of a layer has the visitor: the controls of its others would stand beside its variants."""
@@ -67,7 +62,7 @@ class Asking:
         return found
 
     def _has(self, one: Served) -> bool:
-        unit_id, held = self.unit(one.unit)
+        unit_id, held = self.units[one.unit]
         return unit_id is not None and assign(one.experiment, unit_id, self.context, holdout=float(held)).exposable
 
 
@@ -80,38 +75,38 @@ class Answer:
         given: The assignments that were made, by key.
     """
 
-    def __init__(self, asking: Asking, given: dict[str, Given], resting: Resting, sign: Callable[[Claim], str]) -> None:
+    def __init__(
+        self, asking: Asking, given: dict[str, Given], resting: Held | None, signer: Signer, at_s: int
+    ) -> None:
         self.asking = asking
         self.given = given
         self._resting = resting
-        self._sign = sign
+        self._signer = signer
+        self._at_s = at_s
 
-    def shown(self) -> dict[str, Any]:
-        """Give the answer of `POST /v1/assignments`, for orjson."""
-        by_key, viewing = self.asking.live.serving.by_key, self.asking.viewing
-        shown = self._resting.shown.copy()
+    def shown(self, shape: Shape = Served.shown) -> dict[str, dict[str, Any]]:
+        """Give the assignments by key, in the order of the declarations or as they were asked for, for orjson."""
+        serving, viewing, shown = self.asking.live.serving, self.asking.viewing, {}
+        if self._resting is not None:
+            shown = serving.resting(self._resting, shape).shown(viewing)
         for key, one in self.given.items():
-            token = None if one.claim is None else self._sign(one.claim)
-            shown[key] = (
-                _shown_unknown(self.asking.live, key)
-                if key not in by_key
-                else by_key[key].shown(one.assignment, token, viewing)
-            )
-        return {"visitor_id": self.asking.visitor_id, "assignments": shown}
-
-    def shown_on_page(self, order: Sequence[str]) -> dict[str, Any]:
-        """Give the assignments of `POST /v1/page`, some keys first."""
-        by_key, viewing = self.asking.live.serving.by_key, self.asking.viewing
-        shown = dict.fromkeys(order) | self._resting.shown_on_page
-        for key, one in self.given.items():
-            token = None if one.claim is None else self._sign(one.claim)
-            shown[key] = by_key[key].shown_on_page(one.assignment, token, viewing)
+            served = serving.by_key.get(key)
+            token = None if one.claim is None else self._signer.sign(one.claim, self._at_s)
+            shown[key] = self._unknown(key) if served is None else shape(served, one.assignment, token, viewing)
         return shown
+
+    def _unknown(self, key: str) -> dict[str, Any]:
+        told = {"variant": None, "placement": "none", "offer": None, "reason": "unknown"}
+        return told | {"epoch": self.asking.live.epochs.get(key), "exposure_token": None}
 
     def reasons(self) -> dict[str, int]:
         """Count the assignments by reason."""
-        made = sum(map(self.asking.live.serving.bit, self.given))
-        counted = {reason: (bits & ~made).bit_count() for reason, bits in self._resting.reasons.items()}
+        counted: dict[str, int] = {}
+        if self._resting is not None:
+            serving = self.asking.live.serving
+            made = sum(map(serving.bit, self.given))
+            resting = serving.resting(self._resting, Served.shown).reasons
+            counted = {reason: (bits & ~made).bit_count() for reason, bits in resting.items()}
         for one in self.given.values():
             counted[one.assignment.reason] = counted.get(one.assignment.reason, 0) + 1
         return counted
@@ -141,12 +136,13 @@ class Assignments:
         """
         live = self._declarations.live
         asking = Asking(live, visitor_id, body.context)
+        resting: Held | None = None
         if body.experiments is None:
-            resting = live.serving.resting(asking.held())
-            made = live.serving.of(live.serving.concerned(body.context) | resting.open)
+            resting = asking.held()
+            open_bits = live.serving.resting(resting, Served.shown).open
+            made = live.serving.of(live.serving.concerned(body.context) | open_bits)
             given = {one.key: _assign(asking, one) for one in made}
         else:
-            resting = _NOTHING_RESTS
             by_key = live.serving.by_key
             given = {key: _assign(asking, by_key[key]) if key in by_key else _NOT_KNOWN for key in body.experiments}
         if body.preview is not None:
@@ -154,7 +150,7 @@ class Assignments:
         if body.expose:
             self._expose(live, given, body.context)
         at_s = self._clock_ms() // 1000 if signed_s is None else signed_s
-        return Answer(asking, given, resting, lambda claim: self._signer.sign(claim, at_s))
+        return Answer(asking, given, resting, self._signer, at_s)
 
     def _previewed(self, live: Live, token: str) -> dict[str, Given]:
         try:
@@ -180,13 +176,7 @@ class Assignments:
                 given[key] = Given(serve(experiment, experiment.control, "fault") if one.exposable else one)
 
 
-def _shown_unknown(live: Live, key: str) -> dict[str, Any]:
-    told = {"variant": None, "placement": "none", "offer": None, "reason": "unknown"}
-    return told | {"epoch": live.epochs.get(key), "exposure_token": None}
-
-
 _NOT_KNOWN = Given(Assignment(None, "none", None, "unknown"))
-_NOTHING_RESTS = Resting()
 
 
 def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, Any]) -> list[Exposure]:
@@ -204,13 +194,15 @@ def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, 
 
 
 def _assign(asking: Asking, one: Served) -> Given:
-    unit_id, held = asking.unit(one.unit)
+    unit_id, held = asking.units[one.unit]
     if unit_id is None:
         return _NO_UNIT
     try:
         found = assign(one.experiment, unit_id, asking.context, holdout=float(held))
         if found.reason == "layer" and asking.is_taken(one.layer):
             return Given(Assignment(None, "none", None, "layer"))
+        if found.reason == "assigned" and found.variant is not None:
+            return Given(found, Claim(one.key, found.variant, unit_id, asking.live.epochs[one.key]))
         return Given(found, claim_of(asking.live, one.experiment, unit_id, asking.context, found))
     except Exception:  # as above
         log.exception("assigning %s failed; the control is served", one.key)

@@ -69,7 +69,8 @@ class HotPath:
         visitor_id = known or mint_visitor_id(self._clock_ms())
         answer = self._assignments.answer(body, visitor_id)
         self._counts.assigned(answer.reasons())
-        return json_reply(answer.shown(), headers=() if known else (("Set-Cookie", set_cookie(visitor_id)),))
+        told = {"visitor_id": visitor_id, "assignments": answer.shown()}
+        return json_reply(told, headers=() if known else (("Set-Cookie", set_cookie(visitor_id)),))
 
     def _post_page(self, environ: dict[str, Any]) -> Reply:
         """{visitor_id?, context?, preview?} -> {visitor_id, now_ms, currency, platform, assignments}; any key."""

@@ -59,8 +59,7 @@ def ofrep_routes(
         answer = assignments.answer(body, str(body.visitor_id), signed_s=_start_of_tomorrow_s(clock_ms()))
         counts.assigned(answer.reasons())
         experiments = answer.asking.live.configs.experiments
-        shown = answer.shown()["assignments"]
-        return [_flag(experiments[key], one) for key, one in shown.items() if key in experiments]
+        return [_flag(experiments[key], one) for key, one in answer.shown().items() if key in experiments]
 
     @routes.post("/<key>")
     def post_flag(key: str) -> Response:

@@ -1,8 +1,7 @@
 """One set of declarations made ready: all that can be known of an answer before a request comes."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,9 +10,11 @@ from experiments.assignment import Assignment, assign
 from experiments.audience import Context, listed
 from experiments.declaration import Experiment
 from experiments.loading import Configs
-from experiments.offers import NOTHING_VIEWED, PreparedOffer, Viewing, encode_products, price_bundle
+from experiments.offers import NOTHING_VIEWED, PreparedOffer, Products, Viewing, encode_products, price_bundle
 
 log = logging.getLogger("crosslift")
+
+MOST_KEPT = 50_000  # answers of half a kilobyte each
 
 NO_UNIT = Assignment(None, "none", None, "no_unit")
 
@@ -69,22 +70,63 @@ class Served:
         return shown
 
 
-@dataclass(frozen=True)
+Shape = Callable[[Served, Assignment, str | None, Viewing], dict[str, Any]]
+
+
 class Resting:
     """
     What is answered for the experiments that need no assignment: paused, ended, or with an audience that is elsewhere.
 
     Attributes:
-        shown: Their answers by key, encoded, in the order of the declarations; those of others hold their place.
-        shown_on_page: The same for pages.
-        open: Those that have to be assigned, or shown, for each request, as bits of `Serving.listed`.
+        open: Those that have to be assigned for each request all the same, as bits of `Serving.listed`.
         reasons: Those answered for each reason, as bits.
     """
 
-    shown: dict[str, Any] = field(default_factory=dict)
-    shown_on_page: dict[str, Any] = field(default_factory=dict)
-    open: int = 0
-    reasons: Mapping[str, int] = field(default_factory=dict)
+    def __init__(self, shape: Shape, products: Products, given: Sequence[tuple[Served, Assignment | None]]) -> None:
+        self.open = 0
+        self.reasons: dict[str, int] = {}
+        self._shape = shape
+        self._products = products
+        self._shown: dict[str, Any] = {}  # in the order of the declarations; None holds a place
+        self._varying: list[tuple[Served, Assignment]] = []  # those whose offers depend on what is viewed
+        self._varied: dict[tuple[str, frozenset[str]], dict[str, orjson.Fragment]] = {}
+        for index, (served, one) in enumerate(given):
+            self._shown[served.key] = None
+            if one is None:
+                self.open |= 1 << index
+                continue
+            self.reasons[one.reason] = self.reasons.get(one.reason, 0) | 1 << index
+            offer = served.offer(one)
+            if offer is None or offer.offer.products is None:
+                self._shown[served.key] = self._encoded(served, one, NOTHING_VIEWED)
+            else:
+                self._varying.append((served, one))
+        offers = [offer.offer.products for offer in (served.offer(one) for served, one in self._varying) if offer]
+        self._listed = frozenset(key for ids in offers if isinstance(ids, list) for key in ids)
+        self._complements = "complements" in offers
+
+    def shown(self, viewing: Viewing) -> dict[str, Any]:
+        """Give their answers by key, encoded, in the order of the declarations; others hold their place."""
+        shown = self._shown.copy()
+        if self._varying:
+            shown.update(self._seen_from(viewing))
+        return shown
+
+    def _seen_from(self, viewing: Viewing) -> dict[str, orjson.Fragment]:
+        """Give what depends on what is viewed, and keep it for others who view the same."""
+        product = self._products.get(viewing.current) if self._complements else None
+        met = self._listed.union(product.complements) if product else self._listed
+        place = product.id if product else "", viewing.avoid & met
+        found = self._varied.get(place)
+        if found is None:
+            found = {served.key: self._encoded(served, one, viewing) for served, one in self._varying}
+            if len(self._varied) * len(found) >= MOST_KEPT:
+                self._varied.clear()
+            self._varied[place] = found
+        return found
+
+    def _encoded(self, served: Served, one: Assignment, viewing: Viewing) -> orjson.Fragment:
+        return orjson.Fragment(orjson.dumps(self._shape(served, one, None, viewing)))
 
 
 class Serving:
@@ -94,7 +136,7 @@ class Serving:
     Attributes:
         by_key: All that are declared.
         listed: Those that are answered when none are named, in the order of the declarations: all but drafts.
-        units: The kinds of unit that they randomise.
+        units: The kinds of unit that all of them randomise.
         layers: Those that run in a layer, by its name.
     """
 
@@ -102,7 +144,7 @@ class Serving:
         encoded = encode_products(configs.products)
         self.by_key = {key: Served(one, epochs.get(key), configs, encoded) for key, one in configs.experiments.items()}
         self.listed = [one for one in self.by_key.values() if one.experiment.status != "draft"]
-        self.units: Sequence[str] = sorted({one.unit for one in self.listed})
+        self.units: Sequence[str] = sorted({one.unit for one in self.by_key.values()})
         self.layers: dict[str | None, list[Served]] = {}
         for one in self.listed:
             if one.runs:
@@ -111,7 +153,8 @@ class Serving:
         self._running = sum(self._bits[one.key] for one in self.listed if one.runs)
         self._narrow = 0  # those that some context rules out
         self._asked = self._by_attribute()
-        self._resting: dict[Held, Resting] = {}
+        self._products = configs.products
+        self._resting: dict[tuple[Held, Shape], Resting] = {}
 
     def _by_attribute(self) -> list[tuple[str, int, dict[Any, int]]]:
         """Give for each attribute the experiments that do not list its values, and those besides that list each value."""
@@ -152,30 +195,14 @@ class Serving:
             yield self.listed[lowest.bit_length() - 1]
             bits ^= lowest
 
-    def resting(self, held: Held) -> Resting:
-        """Give what is answered without an assignment for such units."""
-        found = self._resting.get(held)
+    def resting(self, held: Held, shape: Shape) -> Resting:
+        """Give what is answered in a shape, `Served.shown` or another, for such units without an assignment."""
+        found = self._resting.get((held, shape))
         if found is None:
-            found = self._resting[held] = self._at_rest(dict(zip(self.units, held, strict=True)))
+            by_kind = dict(zip(self.units, held, strict=True))
+            given = [(one, self._given_at_rest(one, by_kind[one.unit])) for one in self.listed]
+            found = self._resting[held, shape] = Resting(shape, self._products, given)
         return found
-
-    def _at_rest(self, held: Mapping[str, bool | None]) -> Resting:
-        shown: dict[str, Any] = {}
-        on_page: dict[str, Any] = {}
-        reasons: dict[str, int] = {}
-        open_bits = 0
-        for one in self.listed:
-            shown[one.key] = on_page[one.key] = None
-            bit = self._bits[one.key]
-            given = self._given_at_rest(one, held[one.unit])
-            offer = None if given is None else one.offer(given)
-            if given is None or (offer is not None and not offer.is_fixed):
-                open_bits |= bit
-                continue
-            reasons[given.reason] = reasons.get(given.reason, 0) | bit
-            shown[one.key] = orjson.Fragment(orjson.dumps(one.shown(given, None, NOTHING_VIEWED)))
-            on_page[one.key] = orjson.Fragment(orjson.dumps(one.shown_on_page(given, None, NOTHING_VIEWED)))
-        return Resting(shown, on_page, open_bits, reasons)
 
     def _given_at_rest(self, one: Served, held: bool | None) -> Assignment | None:
         """Assign without a context, where that is what every context gives that does not concern the experiment."""

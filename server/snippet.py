@@ -12,6 +12,7 @@ from werkzeug.http import parse_etags
 from experiments.assignment import Assignment
 from server.assignments import Answer, Given
 from server.live import Live
+from server.serving import Served
 
 SCRIPT = Path(__file__).parent.parent / "storefront" / "crosslift.js"
 
@@ -38,10 +39,15 @@ def page_answer(answer: Answer, now_ms: int) -> dict[str, Any]:
         if one.reason in ("layer", "assigned") and ranks[key] < leading[_layer(live, key)]:
             one = Assignment(one.variant, "none", None, one.reason)
         given[key] = Given(one, None if previewed else claim)
-    order = sorted((key for key, rank in ranks.items() if rank), key=ranks.__getitem__, reverse=True)
-    shop = live.configs.shop
-    shown = {"visitor_id": answer.asking.visitor_id, "assignments": answer.shown_on_page(order)}
-    return shown | {"now_ms": now_ms, "currency": shop.currency, "platform": shop.platform}
+    first = sorted((key for key, rank in ranks.items() if rank), key=ranks.__getitem__, reverse=True)
+    shop, shown = live.configs.shop, answer.shown(Served.shown_on_page)
+    return {
+        "visitor_id": answer.asking.visitor_id,
+        "assignments": {key: shown[key] for key in first} | shown,
+        "now_ms": now_ms,
+        "currency": shop.currency,
+        "platform": shop.platform,
+    }
 
 
 _RANKS = {"preview": 2, "assigned": 1}
