@@ -13,7 +13,7 @@ depend on the other arms, so a changed weight moves only the units that must mov
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
@@ -135,15 +135,24 @@ def choose(experiment: Experiment, unit_id: str) -> str:
 
 
 def _chosen(ready: _Prepared, unit_id: str) -> str:
-    unit, digests = unit_id.encode(), []
+    unit, largest, chosen = unit_id.encode(), b"", ready.keys[0]
+    if not ready.even:
+        found = dict(zip(ready.keys, map(_score, ready.weights, map(_share, _digests(ready, unit))), strict=True))
+        return max(found, key=found.__getitem__)
+    for key, begun in zip(ready.keys, ready.begun, strict=True):  # equal weights: scores stand in the order of hashes
+        hashed = begun()
+        hashed.update(unit)
+        digest = hashed.digest()
+        if digest > largest:
+            largest, chosen = digest, key
+    return chosen
+
+
+def _digests(ready: _Prepared, unit: bytes) -> Iterator[bytes]:
     for begun in ready.begun:
         hashed = begun()
         hashed.update(unit)
-        digests.append(hashed.digest())
-    if ready.even:  # scores of equal weights stand in the order of their draws, and those in that of the hashes
-        return ready.keys[digests.index(max(digests))]
-    found = [_score(weight, _share(digest)) for weight, digest in zip(ready.weights, digests, strict=True)]
-    return ready.keys[found.index(max(found))]
+        yield hashed.digest()
 
 
 def unit_id_of(kind: str, visitor_id: str | None, context: Context) -> str | None:
