@@ -127,8 +127,9 @@ def fast_feature() -> Any:
     app = FastAPI()
     app.include_router(OfrepRouter.build(InMemoryFlagRepository(flags)))
 
-    @app.get("/healthz")
     async def get_healthz() -> str:
         return "ok"
+
+    app.add_api_route("/healthz", get_healthz)
 
     return app
