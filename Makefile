@@ -17,9 +17,11 @@ test: lint
 	@command -v npm >/dev/null || ./.ci/apt nodejs npm
 	$(BIN)/python -m pytest -n auto
 
-bench: $(VENV)/installed-test
+bench: $(VENV)/installed-bench
 	@command -v wrk >/dev/null || ./.ci/apt wrk
 	@$(POSTGRES) || ./.ci/apt postgresql
+	$(BIN)/python -m benchmarks.assignments
+	$(BIN)/python -m benchmarks.in_process
 	$(BIN)/python -m benchmarks.events
 	$(BIN)/python -m benchmarks.reports
 
@@ -53,3 +55,7 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@ $(VENV)/installed $(VENV)/installed-test
