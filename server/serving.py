@@ -103,7 +103,6 @@ class Resting:
                 self._varying.append((served, one))
         offers = [offer.offer.products for offer in (served.offer(one) for served, one in self._varying) if offer]
         self._listed = frozenset(key for ids in offers if isinstance(ids, list) for key in ids)
-        self._complements = "complements" in offers
 
     def shown(self, viewing: Viewing) -> dict[str, Any]:
         """Give their answers by key, encoded, in the order of the declarations; others hold their place."""
@@ -114,9 +113,10 @@ class Resting:
 
     def _seen_from(self, viewing: Viewing) -> dict[str, orjson.Fragment]:
         """Give what depends on what is viewed, and keep it for others who view the same."""
-        product = self._products.get(viewing.current) if self._complements else None
-        met = self._listed.union(product.complements) if product else self._listed
-        place = product.id if product else "", viewing.avoid & met
+        product = self._products.get(viewing.current)
+        complements = product.complements if product else ()
+        avoided = frozenset(one for one in viewing.avoid if one in self._listed or one in complements)
+        place = product.id if product else "", avoided
         found = self._varied.get(place)
         if found is None:
             found = {served.key: self._encoded(served, one, viewing) for served, one in self._varying}
@@ -155,6 +155,8 @@ class Serving:
         self._asked = self._by_attribute()
         self._products = configs.products
         self._resting: dict[tuple[Held, Shape], Resting] = {}
+        for shape in (Served.shown, Served.shown_on_page):  # of a visitor who is nobody's customer, as most are
+            self.resting(tuple(False if unit == "visitor_id" else None for unit in self.units), shape)
 
     def _by_attribute(self) -> list[tuple[str, int, dict[Any, int]]]:
         """Give for each attribute the experiments that do not list its values, and those besides that list each value."""

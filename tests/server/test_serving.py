@@ -204,11 +204,10 @@ def test_only_what_concerns_a_page_is_assigned(parts: tuple[Live, Assignments, S
     }
 
 
-def test_what_is_kept_of_products_is_bounded(
-    parts: tuple[Live, Assignments, Signer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_kept_of_products_is_bounded(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     """Whatever is viewed and whatever lies in carts; and it stays right."""
-    live, assignments, signer = parts
+    declarations, signer = Declarations(CONFIGS, store, lambda: NOW), Signer("x" * 32)
+    live, assignments = declarations.live, Assignments(declarations, store, signer, lambda: NOW)
     monkeypatch.setattr("server.serving.MOST_KEPT", 100)
     for product in (*PRODUCTS, *(f"made-up-{number}" for number in range(50))):
         for cart in ([], ["p1"], ["p3", "x"], ["p1", "p2", "p3"]):
@@ -269,3 +268,16 @@ def test_reloading_replaces_everything_at_once_and_leaves_nothing_behind(
             counts[number] = len(gc.get_objects()) - len(old)
     assert [one for one in old if one() is not None] == []
     assert counts[999] - counts[100] < 500
+
+
+def test_a_bundle_at_rest_is_priced_with_what_is_viewed(write_configs: WriteConfigs, store: Store) -> None:
+    """One of listed products too: who views what it complements sees that in the bundle, and others do not."""
+    catalog = (
+        "products:\n  - {id: p1, title: One, price: 9.95, complements: [p2]}\n  - {id: p2, title: Two, price: 2.00}\n"
+    )
+    bundle = AB.replace("none}", "cart, offer: {kind: bundle, products: [p2]}}").replace("running", "paused")
+    configs = write_configs(files={"catalog.yaml": catalog}, ab=bundle)
+    api = Api(create_app(configs, store, lambda: NOW).test_client(), create_key(store, "publishable", 1), "")
+    for product_id, full in (("p1", "11.95"), ("elsewhere", "2.00"), ("p1", "11.95")):
+        page = api.post("/v1/page", {"visitor_id": "v", "context": {"product_id": product_id}}).get_json()
+        assert page["assignments"]["ab"]["bundle"]["full"] == full
