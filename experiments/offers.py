@@ -74,7 +74,7 @@ class PreparedOffer:
         self._encoded = encoded
         self._listed = frozenset(offer.products if isinstance(offer.products, list) else ())
         usual = resolve(offer, products, {})
-        self._usual = None if usual is None else orjson.Fragment(orjson.dumps(usual))
+        self._usual = None if usual is None else encode(usual)
         self._declared = offer.model_dump(mode="json", exclude_none=True)
 
     @property
@@ -94,9 +94,14 @@ class PreparedOffer:
         return self._declared | {"products": [self._encoded.get(one) or {"id": one} for one in ids]} if ids else None
 
 
+def encode(value: dict[str, Any]) -> orjson.Fragment:
+    """Encode once what many answers hold; as a copy, since what orjson gives keeps all the room that it was written in."""
+    return orjson.Fragment(bytes(memoryview(orjson.dumps(value))))
+
+
 def encode_products(products: Products) -> dict[str, orjson.Fragment]:
     """Give each product of a catalogue as offers show it, for `PreparedOffer`."""
-    return {key: orjson.Fragment(orjson.dumps(_shown(product))) for key, product in products.items()}
+    return {key: encode(_shown(product)) for key, product in products.items()}
 
 
 def price_bundle(

@@ -10,7 +10,7 @@ from experiments.assignment import Assignment, assign
 from experiments.audience import Context, listed
 from experiments.declaration import Experiment
 from experiments.loading import Configs
-from experiments.offers import NOTHING_VIEWED, PreparedOffer, Products, Viewing, encode_products, price_bundle
+from experiments.offers import NOTHING_VIEWED, PreparedOffer, Products, Viewing, encode, encode_products, price_bundle
 
 log = logging.getLogger("crosslift")
 
@@ -126,7 +126,7 @@ class Resting:
         return found
 
     def _encoded(self, served: Served, one: Assignment, viewing: Viewing) -> orjson.Fragment:
-        return orjson.Fragment(orjson.dumps(self._shape(served, one, None, viewing)))
+        return encode(self._shape(served, one, None, viewing))
 
 
 class Serving:
