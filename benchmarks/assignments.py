@@ -86,7 +86,7 @@ class Running:
         """Ask as fast as it answers."""
         self._sent += 1
         arguments = [self._path, self._key, f"{self._sent:06d}", str(PRODUCTS)]
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", str(LUA)]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "30s", "--latency", "-s", str(LUA)]
         before = self._cpu_s()
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{self._port}/", "--", *arguments], capture_output=True, text=True, check=True
