@@ -20,6 +20,8 @@ test: lint
 bench: $(VENV)/installed-bench
 	@command -v wrk >/dev/null || ./.ci/apt wrk
 	@$(POSTGRES) || ./.ci/apt postgresql
+	$(BIN)/python -m benchmarks.assignments
+	$(BIN)/python -m benchmarks.in_process
 	$(BIN)/python -m benchmarks.events
 	$(BIN)/python -m benchmarks.reports
 	$(BIN)/python -m benchmarks.tables

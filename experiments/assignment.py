@@ -13,12 +13,12 @@ depend on the other arms, so a changed weight moves only the units that must mov
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from experiments.audience import Context, first_failing, holds
+from experiments.audience import Context, holds, meets, prepare
 from experiments.declaration import Condition, Experiment, Offer
 from experiments.errors import RequestError
 from experiments.refusals import describe
@@ -76,9 +76,47 @@ class Step:
     detail: str
 
 
+class _Prepared:
+    """What need not be done again for every unit: hashes begun, conditions sorted, outcomes made."""
+
+    __slots__ = ("audience", "begun", "even", "keys", "layered", "outside", "partial", "served", "weights")
+
+    def __init__(self, experiment: Experiment) -> None:
+        salt = experiment.salt or experiment.key
+        armed = {key: weight for key, weight in experiment.weights.items() if weight} or {experiment.control: 1.0}
+        self.audience = prepare(experiment.audience)
+        self.layered = experiment.layer is not None
+        self.partial = experiment.traffic < 1
+        self.keys = list(armed)
+        self.weights = list(armed.values())
+        self.even = len(set(self.weights)) == 1
+        self.begun = [sha256(f"variant:{salt}:{key}:".encode()).copy for key in armed]
+        self.served = {key: serve(experiment, key, "assigned") for key in armed}
+        self.outside = {reason: _outside(experiment, reason) for reason in _OUTSIDE}
+
+
+_OUTSIDE: tuple[Reason, ...] = ("audience", "layer", "traffic")
+
+
+def _prepared(experiment: Experiment) -> _Prepared:
+    found: _Prepared | None = getattr(experiment, "_prepared", None)
+    if found is None:
+        found = _Prepared(experiment)
+        object.__setattr__(experiment, "_prepared", found)
+    return found
+
+
 def draw(text: str) -> float:
     """Give the first 53 bits of SHA-256 of a text (UTF-8) as a share in [0, 1)."""
-    return (int.from_bytes(sha256(text.encode()).digest()[:8]) >> 11) * _SCALE
+    return _share(sha256(text.encode()).digest())
+
+
+def _share(digest: bytes) -> float:
+    return (int.from_bytes(digest[:8]) >> 11) * _SCALE
+
+
+def _score(weight: float, share: float) -> float:
+    return weight / -math.log(share) if share else 0.0
 
 
 def scores(experiment: Experiment, unit_id: str) -> dict[str, float]:
@@ -87,14 +125,41 @@ def scores(experiment: Experiment, unit_id: str) -> dict[str, float]:
     found = {}
     for key, variant in experiment.variants.items():
         share = draw(f"variant:{salt}:{key}:{unit_id}") if variant.weight else 0.0
-        found[key] = variant.weight / -math.log(share) if share else 0.0
+        found[key] = _score(variant.weight, share)
     return found
 
 
 def choose(experiment: Experiment, unit_id: str) -> str:
-    """Give the variant with the largest score, without asking whether the unit takes part."""
-    found = scores(experiment, unit_id)
-    return max(found, key=found.__getitem__)
+    """Give the variant with the largest of the `scores`, without asking whether the unit takes part."""
+    return _chosen(_prepared(experiment), unit_id)
+
+
+def _chosen(ready: _Prepared, unit_id: str) -> str:
+    unit, largest, chosen = unit_id.encode(), b"", ready.keys[0]
+    if not ready.even:
+        found = dict(zip(ready.keys, map(_score, ready.weights, map(_share, _digests(ready, unit))), strict=True))
+        return max(found, key=found.__getitem__)
+    for key, begun in zip(ready.keys, ready.begun, strict=True):  # equal weights: scores stand in the order of hashes
+        hashed = begun()
+        hashed.update(unit)
+        digest = hashed.digest()
+        if digest > largest:
+            largest, chosen = digest, key
+    return chosen
+
+
+def _digests(ready: _Prepared, unit: bytes) -> Iterator[bytes]:
+    for begun in ready.begun:
+        hashed = begun()
+        hashed.update(unit)
+        yield hashed.digest()
+
+
+def unit_id_of(kind: str, visitor_id: str | None, context: Context) -> str | None:
+    """Give the id of a kind of unit, without white space around it; None where the request does not name a usable one."""
+    unit = visitor_id if kind == "visitor_id" else context.get(kind)
+    text = str(unit).strip() if isinstance(unit, (str, int)) and not isinstance(unit, bool) else ""
+    return text if 0 < len(text) <= MAX_UNIT_ID and text.isprintable() else None
 
 
 def unit_of(experiment: Experiment, visitor_id: str | None, context: Context) -> str:
@@ -104,12 +169,12 @@ def unit_of(experiment: Experiment, visitor_id: str | None, context: Context) ->
     Raises:
         RequestError: The request does not name it.
     """
-    unit = visitor_id if experiment.unit == "visitor_id" else context.get(experiment.unit)
-    text = str(unit).strip() if isinstance(unit, (str, int)) and not isinstance(unit, bool) else ""
-    if not 0 < len(text) <= MAX_UNIT_ID or not text.isprintable():
+    found = unit_id_of(experiment.unit, visitor_id, context)
+    if found is None:
+        unit = visitor_id if experiment.unit == "visitor_id" else context.get(experiment.unit)
         wanted = f"1 to {MAX_UNIT_ID} printable characters, which {experiment.key} needs to assign a variant"
         raise RequestError(f"{experiment.unit}: found {describe(unit)}; wanted {wanted}")
-    return text
+    return found
 
 
 def assign(experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, holdout: float = 0.0) -> Assignment:
@@ -130,19 +195,21 @@ def assign(experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, h
     """
     if not unit_id:
         raise RequestError(f"unit_id: found nothing; {experiment.key} needs it to assign a variant")
-    if experiment.status == "draft":
-        return Assignment(None, "none", None, "draft")
-    if holdout and draw(f"holdout:{unit_id}") < holdout:
+    status = experiment.status
+    if holdout and status != "draft" and draw(f"holdout:{unit_id}") < holdout:
         return Assignment(None, "none", None, "holdout")
-    if experiment.status != "running":
-        return serve(experiment, experiment.winner or experiment.control, experiment.status)
-    if experiment.audience and first_failing(experiment.audience, context):
-        return _outside(experiment, "audience")
-    if not in_layer(experiment, unit_id):
-        return _outside(experiment, "layer")
-    if not in_traffic(experiment, unit_id):
-        return _outside(experiment, "traffic")
-    return serve(experiment, choose(experiment, unit_id), "assigned")
+    if status == "draft":
+        return Assignment(None, "none", None, "draft")
+    if status != "running":
+        return serve(experiment, experiment.winner or experiment.control, status)
+    ready = _prepared(experiment)
+    if ready.audience and not meets(ready.audience, context):
+        return ready.outside["audience"]
+    if ready.layered and not in_layer(experiment, unit_id):
+        return ready.outside["layer"]
+    if ready.partial and not in_traffic(experiment, unit_id):
+        return ready.outside["traffic"]
+    return ready.served[_chosen(ready, unit_id)]
 
 
 def in_layer(experiment: Experiment, unit_id: str) -> bool:

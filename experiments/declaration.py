@@ -211,6 +211,9 @@ class Plan(Declared):
 class Experiment(Declared):
     """One experiment, as declared in `configs/experiments/<key>.yaml`."""
 
+    # For experiments.assignment; in a slot, since it holds of this very object, and no copy or comparison is to see it.
+    __slots__ = ("_prepared",)
+
     key: ExperimentKey
     title: Text
     hypothesis: Text = ""

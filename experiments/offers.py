@@ -1,15 +1,47 @@
 """From an offer as declared to the offer that one request is shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 from experiments.audience import Context
 from experiments.declaration import Offer, Product
 from experiments.money import exponent, to_minor
 
+Products = Mapping[str, Product]
 
-def resolve(offer: Offer | None, products: Mapping[str, Product], context: Context) -> dict[str, Any] | None:
+
+class Viewing(NamedTuple):
+    """
+    What a visitor looks at.
+
+    Attributes:
+        current: The id of the product; empty for none.
+        avoid: What is not to be offered: that product, and what is in the cart.
+    """
+
+    current: str
+    avoid: frozenset[str]
+
+    @classmethod
+    def of(cls, context: Context) -> "Viewing":
+        """Read `product_id` and `cart`, a list of product ids, from a request's context."""
+        current, cart = _text(context.get("product_id")), context.get("cart")
+        return cls(current, frozenset((current, *map(_text, cart)) if isinstance(cart, list) else (current,)))
+
+
+def chosen(offer: Offer, products: Products, viewing: Viewing) -> list[str]:
+    """Give the ids of the products that an offer of products shows."""
+    if offer.products == "complements":
+        ids = products[viewing.current].complements if viewing.current in products else []
+    else:
+        ids = offer.products or []
+    return [one for one in dict.fromkeys(ids) if one not in viewing.avoid][: offer.limit]
+
+
+def resolve(offer: Offer | None, products: Products, context: Context) -> dict[str, Any] | None:
     """
     Fill in the products of an offer for the visitor's current product.
 
@@ -28,40 +60,73 @@ def resolve(offer: Offer | None, products: Mapping[str, Product], context: Conte
     shown = offer.model_dump(mode="json", exclude_none=True)
     if offer.products is None:
         return shown
-    current = _text(context.get("product_id"))
-    cart = context.get("cart")
-    avoid = {current, *(map(_text, cart) if isinstance(cart, list) else ())}
-    complements = products[current].complements if current in products else []
-    ids = complements if offer.products == "complements" else offer.products
-    chosen = [one for one in dict.fromkeys(ids) if one not in avoid][: offer.limit]
-    shown["products"] = [_shown(products[one]) if one in products else {"id": one} for one in chosen]
-    return shown if chosen else None
+    ids = chosen(offer, products, Viewing.of(context))
+    shown["products"] = [_shown(products[one]) if one in products else {"id": one} for one in ids]
+    return shown if ids else None
+
+
+class PreparedOffer:
+    """An offer that is resolved over and over again: encoded as JSON as far as no request can change it."""
+
+    def __init__(self, offer: Offer, products: Products, encoded: Mapping[str, orjson.Fragment]) -> None:
+        self.offer = offer
+        self._products = products
+        self._encoded = encoded
+        self._listed = frozenset(offer.products if isinstance(offer.products, list) else ())
+        usual = resolve(offer, products, {})
+        self._usual = None if usual is None else encode(usual)
+        self._declared = offer.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is the same for every request."""
+        return self.offer.products is None
+
+    def ids(self, viewing: Viewing) -> list[str]:
+        """Give the ids of the products that it shows."""
+        return chosen(self.offer, self._products, viewing)
+
+    def shown(self, viewing: Viewing) -> orjson.Fragment | dict[str, Any] | None:
+        """Give what `resolve` gives, in parts that orjson encodes to the same."""
+        if self.offer.products != "complements" and self._listed.isdisjoint(viewing.avoid):
+            return self._usual
+        ids = self.ids(viewing)
+        return self._declared | {"products": [self._encoded.get(one) or {"id": one} for one in ids]} if ids else None
+
+
+def encode(value: dict[str, Any]) -> orjson.Fragment:
+    """Encode once what many answers hold; as a copy, since what orjson gives keeps all the room that it was written in."""
+    return orjson.Fragment(bytes(memoryview(orjson.dumps(value))))
+
+
+def encode_products(products: Products) -> dict[str, orjson.Fragment]:
+    """Give each product of a catalogue as offers show it, for `PreparedOffer`."""
+    return {key: encode(_shown(product)) for key, product in products.items()}
 
 
 def price_bundle(
-    offer: Mapping[str, Any], products: Mapping[str, Product], context: Context, currency: str
+    offer: Offer, ids: Sequence[str], products: Products, current: str, currency: str
 ) -> dict[str, Any] | None:
     """
     Price a bundle for the visitor's current product, which is part of it if the bundle is of its complements.
 
     Args:
-        offer: A bundle, as `resolve` gave it.
+        offer: A bundle.
+        ids: The products that it shows.
         products: The catalogue by id.
-        context: As `resolve` takes it.
+        current: The id of the product that the visitor looks at.
         currency: The shop's.
 
     Returns:
         The bundle's products, the current one first, and their `full` price, `price` and `saving` as decimal text; None where
         a price is not known.
     """
-    ids = [one["id"] for one in offer["products"]]
-    current = _text(context.get("product_id"))
     if current in products and set(ids) & set(products[current].complements):
-        ids.insert(0, current)
+        ids = [current, *ids]
     if not all(one in products for one in ids):
         return None
     full = sum(to_minor(products[one].price, currency) for one in ids)
-    saving = min(saving_minor(offer.get("discount"), full, currency), full)
+    saving = min(saving_minor(offer.discount, full, currency), full)
     amounts = {"full": full, "price": full - saving, "saving": saving}
     places = -exponent(currency)
     return {"products": [_shown(products[one]) for one in ids]} | {
@@ -85,3 +150,6 @@ def _text(value: object) -> str:
 def _shown(product: Product) -> dict[str, Any]:
     """Leave out what is no visitor's business: cost, tags, complements."""
     return product.model_dump(mode="json", include={"id", "title", "price", "url", "image"}, exclude_defaults=True)
+
+
+NOTHING_VIEWED = Viewing.of({})

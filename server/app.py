@@ -75,7 +75,7 @@ def create_app(
     collector = Collector(declarations, opened, signer, clock_ms)
     app.register_blueprint(script_route())
     app.register_blueprint(ofrep_routes(declarations, assignments, parts.keyring, parts.counts, clock_ms))
-    hot = HotPath(app.wsgi_app, declarations, parts.keyring, assignments, collector, parts.counts, clock_ms)
+    hot = HotPath(app.wsgi_app, parts.keyring, assignments, collector, parts.counts, clock_ms)
     app.wsgi_app = Cors(hot, declarations)  # type: ignore[method-assign]
     return app
 

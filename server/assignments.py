@@ -3,21 +3,21 @@
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from events.clock import now_ms
 from events.records import Exposure, parse
 from events.store import Store
-from experiments.assignment import Assignment, assign, serve, unit_of
+from experiments.assignment import Assignment, assign, draw, serve, unit_id_of
 from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
 from experiments.holdout import HELD_OUT, PROGRAMME
-from experiments.offers import resolve
+from experiments.offers import Viewing
 from experiments.tokens import Claim, Signer
 from server.live import Declarations, Live
 from server.problems import Problem
 from server.requests import AssignmentsBody
+from server.serving import NO_UNIT, Held, Served, Shape
 
 log = logging.getLogger("crosslift")
 
@@ -27,12 +27,89 @@ def mint_visitor_id(at_ms: int) -> str:
     return f"{at_ms:012x}{secrets.token_hex(10)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """An assignment, and what an exposure of it would say; None for a unit that takes part in nothing."""
 
     assignment: Assignment
     claim: Claim | None = None
+
+
+class Asking:
+    """One request's visitor and context, and what has been found out about them."""
+
+    def __init__(self, live: Live, visitor_id: str, context: Mapping[str, Any]) -> None:
+        self.live = live
+        self.visitor_id = visitor_id
+        self.context = context
+        self.viewing = Viewing.of(context)
+        self.units = {kind: self._unit(kind) for kind in live.serving.units}
+        self._taken: dict[str | None, bool] = {}
+
+    def _unit(self, kind: str) -> tuple[str | None, bool]:
+        """Give the unit of a kind, None where the request does not name it, and whether it is held out."""
+        unit_id, share = unit_id_of(kind, self.visitor_id, self.context), self.live.configs.shop.holdout
+        return unit_id, share > 0 and unit_id is not None and draw(f"holdout:{unit_id}") < share
+
+    def held(self) -> Held:
+        """Give who is held out, as `Serving.resting` asks it."""
+        return tuple([None if unit_id is None else held for unit_id, held in self.units.values()])
+
+    def is_taken(self, layer: str | None) -> bool:
+        """Tell whether an experiment of a layer has the visitor: the controls of its others would stand beside its variants."""
+        found = self._taken.get(layer)
+        if found is None:
+            found = self._taken[layer] = any(map(self._has, self.live.serving.layers[layer]))
+        return found
+
+    def _has(self, one: Served) -> bool:
+        unit_id, held = self.units[one.unit]
+        return unit_id is not None and assign(one.experiment, unit_id, self.context, holdout=float(held)).exposable
+
+
+class Answer:
+    """
+    What a visitor gets.
+
+    Attributes:
+        asking: The request.
+        given: The assignments that were made, by key.
+    """
+
+    def __init__(
+        self, asking: Asking, given: dict[str, Given], resting: Held | None, signer: Signer, at_s: int
+    ) -> None:
+        self.asking = asking
+        self.given = given
+        self._resting = resting
+        self._signer = signer
+        self._at_s = at_s
+
+    def shown(self, shape: Shape = Served.shown) -> dict[str, dict[str, Any]]:
+        """Give the assignments by key, in the order of the declarations or as they were asked for, for orjson."""
+        serving, viewing, shown = self.asking.live.serving, self.asking.viewing, {}
+        if self._resting is not None:
+            shown = serving.resting(self._resting, shape).shown(viewing)
+        for key, one in self.given.items():
+            served = serving.by_key.get(key)
+            token = None if one.claim is None else self._signer.sign(one.claim, self._at_s)
+            shown[key] = self._unknown(key) if served is None else shape(served, one.assignment, token, viewing)
+        return shown
+
+    def _unknown(self, key: str) -> dict[str, Any]:
+        told = {"variant": None, "placement": "none", "offer": None, "reason": "unknown"}
+        return told | {"epoch": self.asking.live.epochs.get(key), "exposure_token": None}
+
+    def reasons(self) -> dict[str, int]:
+        """Count the assignments by reason."""
+        counted: dict[str, int] = {}
+        if self._resting is not None:
+            serving = self.asking.live.serving
+            made = sum(map(serving.bit, self.given))
+            resting = serving.resting(self._resting, Served.shown).reasons
+            counted = {reason: (bits & ~made).bit_count() for reason, bits in resting.items()}
+        for one in self.given.values():
+            counted[one.assignment.reason] = counted.get(one.assignment.reason, 0) + 1
+        return counted
 
 
 class Assignments:
@@ -46,7 +123,7 @@ class Assignments:
         self._signer = signer
         self._clock_ms = clock_ms
 
-    def answer(self, body: AssignmentsBody, visitor_id: str, *, signed_s: int | None = None) -> dict[str, Any]:
+    def answer(self, body: AssignmentsBody, visitor_id: str, *, signed_s: int | None = None) -> Answer:
         """
         Give every experiment's assignment for a visitor, or those that the body names.
 
@@ -58,17 +135,22 @@ class Assignments:
             Problem: 400 for a preview token that is not ours or has expired.
         """
         live = self._declarations.live
-        keys = body.experiments
-        if keys is None:
-            keys = [key for key, one in live.configs.experiments.items() if one.status != "draft"]
-        given = {key: _assign(live, key, visitor_id, body.context) for key in keys}
+        asking = Asking(live, visitor_id, body.context)
+        resting: Held | None = None
+        if body.experiments is None:
+            resting = asking.held()
+            open_bits = live.serving.resting(resting, Served.shown).open
+            made = live.serving.of(live.serving.concerned(body.context) | open_bits)
+            given = {one.key: _assign(asking, one) for one in made}
+        else:
+            by_key = live.serving.by_key
+            given = {key: _assign(asking, by_key[key]) if key in by_key else _NOT_KNOWN for key in body.experiments}
         if body.preview is not None:
             given |= self._previewed(live, body.preview)
         if body.expose:
             self._expose(live, given, body.context)
         at_s = self._clock_ms() // 1000 if signed_s is None else signed_s
-        shown = {key: self._shown(live, key, one, body.context, at_s) for key, one in given.items()}
-        return {"visitor_id": visitor_id, "assignments": shown}
+        return Answer(asking, given, resting, self._signer, at_s)
 
     def _previewed(self, live: Live, token: str) -> dict[str, Given]:
         try:
@@ -93,16 +175,8 @@ class Assignments:
                 experiment, one = live.configs.experiments[key], given[key].assignment
                 given[key] = Given(serve(experiment, experiment.control, "fault") if one.exposable else one)
 
-    def _shown(self, live: Live, key: str, one: Given, context: Mapping[str, Any], at_s: int) -> dict[str, Any]:
-        token = None if one.claim is None else self._signer.sign(one.claim, at_s)
-        return {
-            "variant": one.assignment.variant,
-            "placement": one.assignment.placement,
-            "offer": resolve(one.assignment.offer, live.configs.products, context),
-            "reason": one.assignment.reason,
-            "epoch": live.epochs.get(key),
-            "exposure_token": token,
-        }
+
+_NOT_KNOWN = Given(Assignment(None, "none", None, "unknown"))
 
 
 def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, Any]) -> list[Exposure]:
@@ -119,38 +193,23 @@ def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, 
     return [own, parse(Exposure, {**told, "experiment": HOLDOUT, "variant": PROGRAMME, "epoch": live.epochs[HOLDOUT]})]
 
 
-def _assign(live: Live, key: str, visitor_id: str, context: Mapping[str, Any]) -> Given:
-    experiment = live.configs.experiments.get(key)
-    if experiment is None:
-        return Given(Assignment(None, "none", None, "unknown"))
+def _assign(asking: Asking, one: Served) -> Given:
+    unit_id, held = asking.units[one.unit]
+    if unit_id is None:
+        return _NO_UNIT
     try:
-        unit_id = unit_of(experiment, visitor_id, context)
-    except RequestError:
-        return Given(Assignment(None, "none", None, "no_unit"))
-    try:
-        one = assign(experiment, unit_id, context, holdout=live.configs.shop.holdout)
-        if one.reason == "layer" and _belongs_elsewhere(live, experiment, visitor_id, context):
+        found = assign(one.experiment, unit_id, asking.context, holdout=float(held))
+        if found.reason == "layer" and asking.is_taken(one.layer):
             return Given(Assignment(None, "none", None, "layer"))
-        return Given(one, claim_of(live, experiment, unit_id, context, one))
+        if found.reason == "assigned" and found.variant is not None:
+            return Given(found, Claim(one.key, found.variant, unit_id, asking.live.epochs[one.key]))
+        return Given(found, claim_of(asking.live, one.experiment, unit_id, asking.context, found))
     except Exception:  # as above
-        log.exception("assigning %s failed; the control is served", key)
-        return Given(serve(experiment, experiment.control, "fault"))
+        log.exception("assigning %s failed; the control is served", one.key)
+        return Given(serve(one.experiment, one.experiment.control, "fault"))
 
 
-def _belongs_elsewhere(live: Live, experiment: Experiment, visitor_id: str, context: Mapping[str, Any]) -> bool:
-    """Tell whether another experiment of the layer has the visitor: this one's control would stand beside its variants."""
-    for other in live.configs.experiments.values():
-        if other.key == experiment.key or not (
-            other.layer and experiment.layer and other.layer.name == experiment.layer.name
-        ):
-            continue
-        try:
-            unit_id = unit_of(other, visitor_id, context)
-        except RequestError:
-            continue
-        if assign(other, unit_id, context, holdout=live.configs.shop.holdout).exposable:
-            return True
-    return False
+_NO_UNIT = Given(NO_UNIT)
 
 
 def claim_of(

@@ -1,6 +1,7 @@
 """What Prometheus reads: counters of all worker processes together."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ class Counts:
         self._assignments = Counter(
             "crosslift_assignments", "Assignments served, by reason.", ["reason"], registry=self._registry
         )
+        self._by_reason: dict[str, Counter] = {}
         events = Counter("crosslift_events", "Events received, by outcome.", ["outcome"], registry=self._registry)
         self._accepted, self._duplicate, self._rejected = map(events.labels, ("accepted", "duplicate", "rejected"))
         self._experiments = Gauge(
@@ -39,10 +41,14 @@ class Counts:
         self._experiments.set(len(self._declarations.live.configs.experiments))
         self._faulty.set(self._declarations.error is not None)
 
-    def assigned(self, answer: dict[str, Any]) -> None:
-        """Count an answer of `POST /v1/assignments`."""
-        for one in answer["assignments"].values():
-            self._assignments.labels(one["reason"]).inc()
+    def assigned(self, reasons: Mapping[str, int]) -> None:
+        """Count an answer of `POST /v1/assignments`, by reason."""
+        for reason, count in reasons.items():
+            if count:
+                counter = self._by_reason.get(reason)
+                if counter is None:
+                    counter = self._by_reason[reason] = self._assignments.labels(reason)
+                counter.inc(count)
 
     def collected(self, answer: dict[str, Any]) -> None:
         """Count an answer of `POST /v1/events`."""

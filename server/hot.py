@@ -13,7 +13,6 @@ from server.assignments import Assignments, mint_visitor_id
 from server.collect import Collector
 from server.counts import Counts
 from server.keys import Keyring, authorise
-from server.live import Declarations
 from server.problems import Problem, Reply, json_reply, reply_to
 from server.requests import MAX_BODY_BYTES, AssignmentsBody, EventsBody, PageBody, read_body
 from server.snippet import page_answer
@@ -29,7 +28,6 @@ class HotPath:
     def __init__(
         self,
         app: "WSGIApplication",
-        declarations: Declarations,
         keyring: Keyring,
         assignments: Assignments,
         collector: Collector,
@@ -37,7 +35,6 @@ class HotPath:
         clock_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._app = app
-        self._declarations = declarations
         self._keyring = keyring
         self._assignments = assignments
         self._collector = collector
@@ -71,8 +68,9 @@ class HotPath:
         known = body.visitor_id or cookie_visitor(environ)
         visitor_id = known or mint_visitor_id(self._clock_ms())
         answer = self._assignments.answer(body, visitor_id)
-        self._counts.assigned(answer)
-        return json_reply(answer, headers=() if known else (("Set-Cookie", set_cookie(visitor_id)),))
+        self._counts.assigned(answer.reasons())
+        told = {"visitor_id": visitor_id, "assignments": answer.shown()}
+        return json_reply(told, headers=() if known else (("Set-Cookie", set_cookie(visitor_id)),))
 
     def _post_page(self, environ: dict[str, Any]) -> Reply:
         """{visitor_id?, context?, preview?} -> {visitor_id, now_ms, currency, platform, assignments}; any key."""
@@ -80,9 +78,11 @@ class HotPath:
         body = read_body(PageBody, _content(environ))
         known = body.visitor_id or cookie_visitor(environ)
         visitor_id, now = known or mint_visitor_id(self._clock_ms()), self._clock_ms()
-        answer = page_answer(self._declarations.live, self._assignments, body, visitor_id, now)
-        self._counts.assigned(answer)
-        return json_reply(answer, headers=() if known else (("Set-Cookie", set_cookie(visitor_id)),))
+        answer = self._assignments.answer(
+            AssignmentsBody.model_construct(context=body.context, preview=body.preview), visitor_id
+        )
+        self._counts.assigned(answer.reasons())
+        return json_reply(page_answer(answer, now), headers=() if known else (("Set-Cookie", set_cookie(visitor_id)),))
 
     def _post_events(self, environ: dict[str, Any]) -> Reply:
         """{events: [...]} -> 202 {accepted, duplicates, rejected}; orders and refunds only with a secret key."""

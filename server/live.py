@@ -12,6 +12,7 @@ from experiments.declaration import HOLDOUT, declared_dict
 from experiments.errors import DeclarationError
 from experiments.holdout import holdout_experiment
 from experiments.loading import Configs, Parsed, load
+from server.serving import Serving
 
 POLL_S = 0.25
 LOOKS = 3
@@ -29,6 +30,7 @@ class Live:
     configs: Configs
     epochs: Mapping[str, int]
     reader: Reader
+    serving: Serving
 
 
 class Declarations:
@@ -105,7 +107,7 @@ class Declarations:
         if shop.holdout:
             epochs[HOLDOUT] = self._store.open_epoch(HOLDOUT, declared_dict(holdout_experiment(shop)), at_ms)
         reader = Reader(shop.currency, shop.time_zone, self._clock_ms, configs.costs_minor(), configs.shop.orders.rates)
-        return Live(configs, epochs, reader)
+        return Live(configs, epochs, reader, Serving(configs, epochs))
 
     def _watch(self) -> None:
         pause = threading.Event()

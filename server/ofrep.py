@@ -54,10 +54,12 @@ def ofrep_routes(
 
     def evaluated(keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
         body = _read(request.get_data(), keys)
-        experiments = declarations.live.configs.experiments
+        if keys is None:
+            body = body.model_copy(update={"experiments": [one.key for one in declarations.live.serving.listed]})
         answer = assignments.answer(body, str(body.visitor_id), signed_s=_start_of_tomorrow_s(clock_ms()))
-        counts.assigned(answer)
-        return [_flag(experiments[key], one) for key, one in answer["assignments"].items() if key in experiments]
+        counts.assigned(answer.reasons())
+        experiments = answer.asking.live.configs.experiments
+        return [_flag(experiments[key], one) for key, one in answer.shown().items() if key in experiments]
 
     @routes.post("/<key>")
     def post_flag(key: str) -> Response:

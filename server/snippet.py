@@ -9,62 +9,53 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.http import parse_etags
 
-from experiments.offers import price_bundle
-from server.assignments import Assignments
+from experiments.assignment import Assignment
+from server.assignments import Answer, Given
 from server.live import Live
-from server.requests import AssignmentsBody, PageBody
+from server.serving import Served
 
 SCRIPT = Path(__file__).parent.parent / "storefront" / "crosslift.js"
 
 
-def page_answer(live: Live, assignments: Assignments, body: PageBody, visitor_id: str, now_ms: int) -> dict[str, Any]:
+def page_answer(answer: Answer, now_ms: int) -> dict[str, Any]:
     """
     Give what `POST /v1/assignments` gives, and beside it what a page needs to show it.
 
     That is the trigger and the unit of each experiment, the price of each bundle, the shop's currency and platform, and the
     server's time, since browsers' clocks are often wrong.
-    """
-    asked = AssignmentsBody.model_construct(context=body.context, preview=body.preview)
-    answer = assignments.answer(asked, visitor_id)
-    answer["assignments"] = _parted(live, answer["assignments"])
-    shop, products = live.configs.shop, live.configs.products
-    for key, one in answer["assignments"].items():
-        experiment = live.configs.experiments.get(key)
-        one["trigger"] = None if experiment is None else experiment.trigger
-        one["unit"] = None if experiment is None else experiment.unit
-        if one["offer"] is not None and one["offer"]["kind"] == "bundle":
-            one["bundle"] = price_bundle(one["offer"], products, body.context, shop.currency)
-    return answer | {"now_ms": now_ms, "currency": shop.currency, "platform": shop.platform}
 
-
-def _parted(live: Live, assignments: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """
-    Give to each place on the page whom it belongs to: previews come first, then what the visitor takes part in, then the rest.
-
+    Each place on the page is given to whom it belongs: previews come first, then what the visitor takes part in, then the rest.
     Who is in one experiment of a layer is shown nothing of the layer's others, not even their controls: a control without an
     offer would not be one. Beside a preview nothing can be exposed, since what is seen is not what was assigned.
     """
-    ranks = {key: _RANKS.get(one["reason"], 0) for key, one in assignments.items()}
+    live, given = answer.asking.live, answer.given
+    ranks = {key: _RANKS.get(one.assignment.reason, 0) for key, one in given.items()}
     leading: dict[str, int] = {}
     for key, rank in ranks.items():
         layer = _layer(live, key)
         leading[layer] = max(rank, leading.get(layer, 0))
-    shown = {}
-    for key in sorted(assignments, key=ranks.__getitem__, reverse=True):
-        one = shown[key] = assignments[key]
-        if one["reason"] in ("layer", "assigned") and ranks[key] < leading[_layer(live, key)]:
-            one |= {"placement": "none", "offer": None}
-        if _RANKS["preview"] in ranks.values():
-            one["exposure_token"] = None
-    return shown
+    previewed = _RANKS["preview"] in ranks.values()
+    for key, (one, claim) in given.items():
+        if one.reason in ("layer", "assigned") and ranks[key] < leading[_layer(live, key)]:
+            one = Assignment(one.variant, "none", None, one.reason)
+        given[key] = Given(one, None if previewed else claim)
+    first = sorted((key for key, rank in ranks.items() if rank), key=ranks.__getitem__, reverse=True)
+    shop, shown = live.configs.shop, answer.shown(Served.shown_on_page)
+    return {
+        "visitor_id": answer.asking.visitor_id,
+        "assignments": {key: shown[key] for key in first} | shown,
+        "now_ms": now_ms,
+        "currency": shop.currency,
+        "platform": shop.platform,
+    }
 
 
 _RANKS = {"preview": 2, "assigned": 1}
 
 
 def _layer(live: Live, key: str) -> str:
-    experiment = live.configs.experiments.get(key)
-    return f"layer {experiment.layer.name}" if experiment and experiment.layer else f"experiment {key}"
+    experiment = live.configs.experiments[key]
+    return f"layer {experiment.layer.name}" if experiment.layer else f"experiment {key}"
 
 
 def integrity(script: bytes) -> str:

@@ -1,6 +1,8 @@
 """Assignment: pinned strings, shares, and who moves when a declaration changes."""
 
+import copy
 import json
+import pickle
 from collections import Counter
 from itertools import pairwise
 
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chi2_contingency
 
 from experiments import Experiment, RequestError, assign, explain
-from experiments.assignment import choose, draw, in_layer, in_traffic
+from experiments.assignment import choose, draw, in_layer, in_traffic, scores
 from tests.conftest import ROOT
 
 VECTORS = json.loads((ROOT / "tests" / "vectors.json").read_text(encoding="utf-8"))
@@ -78,6 +80,31 @@ def test_an_added_arm_takes_visitors_only_into_itself(weights: dict[str, float],
     """Nobody is moved between the arms that were there; removing it again moves only its own."""
     before, after = choose(declare(weights), f"v{number}"), choose(declare({**weights, "new": weight}), f"v{number}")
     assert after in (before, "new")
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.sampled_from([0.0, 1.0, 2.0]) | st.floats(0.01, 100), min_size=2),
+    st.text(max_size=80) | st.integers(0, 10**9).map("v{}".format),
+)
+def test_the_choice_is_the_largest_score(weights: dict[str, float], unit_id: str) -> None:
+    """Even where hashes are compared in place of scores, since all weights are equal."""
+    experiment = declare(weights)
+    found = scores(experiment, unit_id)
+    assert choose(experiment, unit_id) == max(found, key=found.__getitem__)
+
+
+def test_what_is_prepared_of_a_declaration_does_not_outlive_it() -> None:
+    """A changed copy assigns by what it says itself; copies and pickles are equal to what they were made of."""
+    experiment = shop("running")
+    given = assign(experiment, "anna").variant
+    (other,) = experiment.variants.keys() - {given}
+    stopped = experiment.model_copy(update={"variants": {other: experiment.variants[other]}})
+    assert assign(stopped, "anna").variant == other
+    assert assign(experiment.model_copy(update={"traffic": 0.0}), "anna").reason == "traffic"
+    pickled = pickle.loads(pickle.dumps(experiment))  # noqa: S301  it is our own
+    for copied in (copy.deepcopy(experiment), copy.copy(experiment), pickled):
+        assert copied == experiment
+        assert assign(copied, "anna") == assign(experiment, "anna")
 
 
 @given(weights_of_arms, st.randoms(), st.integers(0, 10**9))

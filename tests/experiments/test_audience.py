@@ -1,8 +1,10 @@
 """Conditions over a visitor's context."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from experiments.audience import first_failing, holds
+from experiments.audience import first_failing, holds, meets, prepare
 from experiments.declaration import Condition
 
 
@@ -36,3 +38,27 @@ def test_all_conditions_must_hold() -> None:
     audience = {"a": condition(is_=1), "b": condition(is_=2)}
     assert first_failing(audience, {"a": 1, "b": 2}) is None
     assert first_failing(audience, {"a": 1}) == "b"
+
+
+values = st.sampled_from(["a", "b", "", 1, 1.0, 0, True, False, None, 2.5, ["a"], {"a": 1}])
+scalars = st.sampled_from(["a", "b", "", 1, 0, True, False, 2.5])
+conditions = st.fixed_dictionaries(
+    {},
+    optional={
+        "is": scalars,
+        "not": scalars,
+        "in": st.lists(scalars, min_size=1),
+        "not_in": st.lists(scalars, min_size=1),
+        "at_least": st.sampled_from([0, 2]),
+        "exists": st.booleans(),
+    },
+).filter(bool)
+
+
+@given(st.dictionaries(st.sampled_from("xyz"), conditions), st.dictionaries(st.sampled_from("xyz"), values))
+def test_prepared_conditions_hold_where_the_declared_ones_do(
+    declared: dict[str, dict[str, object]], context: dict[str, object]
+) -> None:
+    """Whatever is asked for, and whatever a context holds."""
+    audience = {key: Condition.model_validate(one) for key, one in declared.items()}
+    assert meets(prepare(audience), context) is (first_failing(audience, context) is None)

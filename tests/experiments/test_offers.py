@@ -1,7 +1,11 @@
 """From a declared offer to what one request is shown."""
 
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
 from experiments.declaration import Offer, Product
-from experiments.offers import resolve
+from experiments.offers import PreparedOffer, Viewing, encode_products, resolve
 
 PRODUCTS = {
     key: Product.model_validate(
@@ -42,3 +46,21 @@ def test_what_is_shown_holds_nothing_private() -> None:
         "kind": "chat", "headline": "Hi", "limit": 3, "decline": False,
     }  # fmt: skip
     assert resolve(None, PRODUCTS, {}) is None
+
+
+offers = st.sampled_from(
+    [
+        {"kind": "cross_sell", "products": "complements", "limit": 2, "headline": "Mit “Umlaut” ü"},
+        {"kind": "bundle", "products": ["a", "x", "a", "b"], "discount": "10%", "decline": True},
+        {"kind": "chat", "headline": "Hi"},
+    ]
+)
+ids_of_products = st.sampled_from(["a", "b", "c", "gone", "x", 7, None, "", ["a"]])
+
+
+@given(offers, ids_of_products, st.lists(ids_of_products, max_size=4) | ids_of_products)
+def test_a_prepared_offer_is_the_resolved_one(offer: dict[str, object], product_id: object, cart: object) -> None:
+    """Byte for byte, whatever is viewed and whatever lies in the cart."""
+    declared, context = Offer.model_validate(offer), {"product_id": product_id, "cart": cart}
+    prepared = PreparedOffer(declared, PRODUCTS, encode_products(PRODUCTS))
+    assert orjson.dumps(prepared.shown(Viewing.of(context))) == orjson.dumps(resolve(declared, PRODUCTS, context))
