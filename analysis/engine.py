@@ -1,12 +1,16 @@
 """The engines that Ibis speaks to: connecting, one snapshot for all queries, and the few rows of an expression."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import ibis
 from ibis import udf
 
+from analysis import spark
 from events.lake import MANIFEST, TABLES
 from events.sql import is_integer
 from experiments.errors import StoreError
@@ -34,9 +38,15 @@ def _postgres_json(value, name):  # type: ignore[no-untyped-def]
     """PostgreSQL's function."""
 
 
-def connect(url: str) -> tuple[Any, str]:
+@udf.scalar.builtin(name="get_json_object", signature=_TEXTS)
+def _spark_json(text, path):  # type: ignore[no-untyped-def]
+    """Spark's function."""
+
+
+@contextmanager
+def connected(url: str) -> Iterator[tuple[Any, str]]:
     """
-    Connect to a store.
+    Connect to a store while it is read.
 
     Returns:
         The Ibis backend, and the store's name as it may be shown.
@@ -44,6 +54,18 @@ def connect(url: str) -> tuple[Any, str]:
     Raises:
         StoreError: There is no store at the URL.
     """
+    if url.startswith("spark:"):
+        with spark.connected(url) as backend:
+            yield backend, "the lake"
+        return
+    backend, shown = _connect(url)
+    try:
+        yield backend, shown
+    finally:
+        backend.disconnect()
+
+
+def _connect(url: str) -> tuple[Any, str]:
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
         if not path.is_file():
@@ -68,7 +90,7 @@ def _connect_lake(folder: Path) -> Any:
         raise StoreError(f"--store: found no {MANIFEST} in {folder}; wanted a lake that `crosslift export` wrote")
     backend = ibis.duckdb.connect()
     for name, table in TABLES.items():
-        files = str(folder / name / "**" / "*.parquet").replace("'", "''")
+        files = f"{escape(str(folder / name))}/**/*.parquet".replace("'", "''")
         if any((folder / name).glob("**/*.parquet")):
             backend.raw_sql(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{files}', hive_partitioning = false)")  # noqa: S608
         else:
@@ -96,7 +118,9 @@ def table_names(backend: Any) -> set[str]:
 
 
 def begin_snapshot(backend: Any) -> None:
-    """Let all later queries see one moment."""
+    """Let all later queries see one moment, where an engine has that."""
+    if backend.name not in ("sqlite", "duckdb", "postgres"):
+        return
     how = " ISOLATION LEVEL REPEATABLE READ" if backend.name == "postgres" else ""
     backend.con.execute(f"BEGIN{how}")
 
@@ -106,6 +130,8 @@ def json_text(backend: Any, column: Any, name: str) -> Any:
     if backend.name == "postgres":
         return _postgres_json(column.cast("jsonb"), name)
     path = f'$."{name}"'
+    if backend.name == "pyspark":
+        return _spark_json(column, f"$['{name}']")
     if backend.name != "sqlite":
         return _duckdb_json(column, path)
     kind = _sqlite_json_type(column, path)  # SQLite gives 1 and 0 for what others call true and false
@@ -114,7 +140,10 @@ def json_text(backend: Any, column: Any, name: str) -> Any:
 
 def materialise(backend: Any, expression: Any, name: str) -> Any:
     """Run an expression into a temporary table of the connection, and give that table."""
-    backend.raw_sql(f"CREATE TEMPORARY TABLE {name} AS {backend.compile(expression)}")
+    if backend.name == "pyspark":
+        spark.materialise(backend, backend.compile(expression), name)
+    else:
+        backend.raw_sql(f"CREATE TEMPORARY TABLE {name} AS {backend.compile(expression)}")
     return ibis.table(expression.schema(), name=name)
 
 
@@ -129,6 +158,7 @@ def fetch(backend: Any, expression: Any) -> list[dict[str, Any]]:
         backend: A connected Ibis backend with a DB-API cursor.
         expression: A table expression with few rows.
     """
-    cursor = backend.raw_sql(backend.compile(expression))
+    query = backend.compile(expression)
+    rows = spark.fetch(backend, query) if backend.name == "pyspark" else backend.raw_sql(query).fetchall()
     names = expression.columns
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -16,7 +16,7 @@ from ibis import _
 from ibis.expr.types import Table
 
 from analysis.cells import Cell, Place, cells_of, centres_of, counted, merged, summed, units_by_place
-from analysis.engine import begin_snapshot, connect, fetch, json_text, materialise, table_names
+from analysis.engine import begin_snapshot, connected, fetch, json_text, materialise, table_names
 from analysis.facts import (
     UNIT_COLUMN,
     Asked,
@@ -344,8 +344,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     Raises:
         StoreError: There is no store at the URL.
     """
-    backend, shown = connect(url)
-    try:
+    with connected(url) as (backend, shown):
         wanted = {"exposures", "interactions", "orders", "order_lines", "epochs", "aliases", "identities"}
         missing = wanted - table_names(backend)
         if missing:
@@ -354,5 +353,3 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
             )
         begin_snapshot(backend)
         yield Source(backend, shop)
-    finally:
-        backend.disconnect()
