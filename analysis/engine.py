@@ -4,8 +4,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import ibis
 from ibis import udf
@@ -16,6 +18,8 @@ from events.sql import is_integer
 from experiments.errors import StoreError
 
 _TEXTS = (("string", "string"), "string")
+_WANTED = "sqlite:///FILE, postgresql://..., parquet:DIR, spark://HOST:PORT?lake=DIR or a URL that Ibis knows"
+_SNAPSHOTS = {"sqlite": "BEGIN", "duckdb": "BEGIN", "postgres": "BEGIN ISOLATION LEVEL REPEATABLE READ"}
 
 
 @udf.scalar.builtin(name="json_extract", signature=(("string", "string"), "int64"))
@@ -81,7 +85,7 @@ def _connect(url: str) -> tuple[Any, str]:
         return _connect_postgres(url), "the database"
     if url.startswith("parquet:"):
         return _connect_lake(Path(url.removeprefix("parquet:"))), url.removeprefix("parquet:")
-    raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE, postgresql://... or parquet:DIR")
+    return _connect_other(url)
 
 
 def _connect_lake(folder: Path) -> Any:
@@ -110,8 +114,35 @@ def _connect_postgres(url: str) -> Any:
         raise StoreError(f"--store: the database cannot be reached: {' '.join(str(error).split())}") from None
 
 
+def _connect_other(url: str) -> tuple[Any, str]:
+    """Connect to whatever else Ibis knows."""
+    scheme, _colon, rest = url.partition("://")
+    shown = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    if not rest or scheme not in {one.name for one in entry_points(group="ibis.backends")} - {"sqlite"}:
+        raise StoreError(f"--store: found {shown if rest else url!r}; wanted {_WANTED}")
+    read_only = {"read_only": True} if scheme == "duckdb" else {}  # else it makes a file where there is none
+    try:
+        return ibis.connect(url, **read_only), shown
+    except ImportError:
+        raise StoreError(f"--store: {scheme} wants Ibis's extra: pip install 'ibis-framework[{scheme}]'") from None
+    except Exception as error:  # noqa: BLE001  every driver has errors of its own
+        raise StoreError(f"--store: {shown} cannot be opened: {_without_secrets(error, url)}") from None
+
+
+def _without_secrets(error: Exception, url: str) -> str:
+    """Give the first line of a driver's message, without what the URL says of passwords and tokens."""
+    told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    parts = urlsplit(url)
+    secrets = [parts.password or "", *(value for _name, value in parse_qsl(parts.query))]
+    for secret in {form for one in secrets for form in (one, unquote(one), quote(one, safe=""))} - {""}:
+        told = told.replace(secret, "***")
+    return told
+
+
 def table_names(backend: Any) -> set[str]:
-    """Give the names of all tables; Ibis asks DuckDB in a way that DuckDB has deprecated."""
+    """Give the names of all tables; Ibis asks DuckDB in a way that DuckDB has deprecated, and Spark by two jobs."""
+    if backend.name == "pyspark":
+        return set(TABLES)  # each has a view, be it of no rows
     if backend.name == "duckdb":
         return {row[0] for row in backend.con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
     return set(backend.list_tables())
@@ -119,31 +150,35 @@ def table_names(backend: Any) -> set[str]:
 
 def begin_snapshot(backend: Any) -> None:
     """Let all later queries see one moment, where an engine has that."""
-    if backend.name not in ("sqlite", "duckdb", "postgres"):
-        return
-    how = " ISOLATION LEVEL REPEATABLE READ" if backend.name == "postgres" else ""
-    backend.con.execute(f"BEGIN{how}")
+    if backend.name in _SNAPSHOTS:
+        backend.con.execute(_SNAPSHOTS[backend.name])
 
 
 def json_text(backend: Any, column: Any, name: str) -> Any:
-    """Give an attribute of a column of JSON text, as text; null where it is not there. Each engine has a function of its own."""
+    """Give an attribute of a column of JSON text, as text; null where it is not there. Engines have functions of their own."""
+    path = f'$."{name}"'
     if backend.name == "postgres":
         return _postgres_json(column.cast("jsonb"), name)
-    path = f'$."{name}"'
+    if backend.name == "duckdb":
+        return _duckdb_json(column, path)
     if backend.name == "pyspark":
         return _spark_json(column, f"$['{name}']")
-    if backend.name != "sqlite":
-        return _duckdb_json(column, path)
-    kind = _sqlite_json_type(column, path)  # SQLite gives 1 and 0 for what others call true and false
-    return kind.isin(["true", "false"]).ifelse(kind, _sqlite_json(column, path).cast("string"))
+    if backend.name == "sqlite":
+        kind = _sqlite_json_type(column, path)  # SQLite gives 1 and 0 for what others call true and false
+        return kind.isin(["true", "false"]).ifelse(kind, _sqlite_json(column, path).cast("string"))
+    value = column.cast("json")[name]
+    truth = ibis.cases((value.bool, "true"), (~value.bool, "false"))
+    return ibis.coalesce(value.str, value.int.cast("string"), truth, value.float.cast("string"))
 
 
 def materialise(backend: Any, expression: Any, name: str) -> Any:
-    """Run an expression into a temporary table of the connection, and give that table."""
+    """Keep an expression's rows for this connection, if the engine can; give what is to be asked in its place."""
     if backend.name == "pyspark":
         spark.materialise(backend, backend.compile(expression), name)
-    else:
+    elif backend.name in _SNAPSHOTS:
         backend.raw_sql(f"CREATE TEMPORARY TABLE {name} AS {backend.compile(expression)}")
+    else:
+        return expression
     return ibis.table(expression.schema(), name=name)
 
 
@@ -151,14 +186,28 @@ def fetch(backend: Any, expression: Any) -> list[dict[str, Any]]:
     """
     Run an expression on its engine.
 
-    The SQL goes to the engine's own cursor: Ibis would take the rows through pandas, which costs more than most of these
-    queries do.
+    The SQL goes to the engine's own cursor where we know it: Ibis would take the rows through pandas, which costs more than most
+    of these queries do.
 
     Args:
-        backend: A connected Ibis backend with a DB-API cursor.
+        backend: A connected Ibis backend.
         expression: A table expression with few rows.
+
+    Raises:
+        StoreError: The engine cannot answer.
     """
+    if backend.name not in (*_SNAPSHOTS, "pyspark"):
+        return _fetch_by_ibis(backend, expression)
     query = backend.compile(expression)
     rows = spark.fetch(backend, query) if backend.name == "pyspark" else backend.raw_sql(query).fetchall()
     names = expression.columns
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _fetch_by_ibis(backend: Any, expression: Any) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = backend.to_pyarrow(expression).to_pylist()
+    except Exception as error:  # noqa: BLE001  every driver has errors of its own
+        told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise StoreError(f"--store: {backend.name} cannot answer: {told}") from None
+    return rows

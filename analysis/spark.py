@@ -1,7 +1,7 @@
 """
 Apache Spark over the lake that `crosslift export` writes: one application on a standalone cluster for each connection.
 
-The driver is a Java process, which ends with the connection. What it prints goes to a file: nothing of it belongs on the terminal.
+The driver is a Java process, which ends with the connection. What it prints goes to a file, not to the terminal.
 """
 
 import ipaddress
@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ibis
-
 from events.lake import MANIFEST, TABLES
 from events.sql import is_integer
 from experiments.errors import StoreError
 
 if TYPE_CHECKING:
     from pyspark import SparkConf
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 ANSWER_S = 40.0  # within which a cluster takes an application and does its first task
 
@@ -82,7 +80,7 @@ def connected(url: str) -> Iterator[Any]:
     if store.folder is not None and not (store.folder / MANIFEST).is_file():
         raise StoreError(f"--store: found no {MANIFEST} in {store.folder}; wanted a lake that `crosslift export` wrote")
     try:
-        import ibis.backends.pyspark  # noqa: F401  what it lacks is told now
+        import ibis.backends.pyspark
     except ImportError as error:
         raise StoreError(f"--store: Spark wants the extra: pip install 'crosslift[spark]' ({error})") from None
     _refuse_unreachable(store)
@@ -107,9 +105,14 @@ def fetch(backend: Any, query: str) -> list[Any]:
     from pyspark.errors import PySparkException
 
     try:
-        return list(backend.raw_sql(query).collect())
+        return _collect(backend.raw_sql(query))
     except (PySparkException, Py4JError) as error:
         raise StoreError(f"--store: Spark gave up: {_first_line(error)}") from None
+
+
+def _collect(frame: "DataFrame") -> list[Any]:
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # PySpark leaves sockets to be collected
+        return list(frame.collect())
 
 
 def _refuse_unreachable(store: SparkStore) -> None:
@@ -132,6 +135,8 @@ def _settings(store: SparkStore, folder: Path) -> "SparkConf":
         "spark.sql.warehouse.dir": f"file://{folder}/warehouse",  # else a folder appears where the command is run
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",
+        # The driver plans, and ends with the report: a better compiler would cost it twice the time.
+        "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }
     if ipaddress.ip_address(socket.gethostbyname(store.host)).is_loopback:
         settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
@@ -153,7 +158,7 @@ def _session(store: SparkStore, folder: Path) -> Iterator["SparkSession"]:
         interrupted = signal.getsignal(signal.SIGINT)
         try:
             session = SparkSession(SparkContext(conf=settings, gateway=gateway))
-            session.range(1).collect()
+            _collect(session.range(1))
         except (PySparkException, Py4JError, OSError) as error:
             told = _last_words(log) or _first_line(error)
             found = f"found no cluster at {store.host}:{store.port} that takes work ({told})"
@@ -180,7 +185,7 @@ def _driver(settings: "SparkConf", log: Path) -> Iterator[Any]:
         raise StoreError("--store: found another Spark application in this process; wanted one at a time")
     try:
         with log.open("wb") as output:
-            gateway = launch_gateway(settings, {"stdout": output, "stderr": output})
+            gateway = launch_gateway(settings, {"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]
     except PySparkRuntimeError as error:
         told = _last_words(log) or _first_line(error)
         raise StoreError(f"--store: found no Java that runs Spark ({told}); wanted Java 17 or newer") from None
@@ -232,7 +237,8 @@ def _first_line(error: object) -> str:
 
 
 def _last_words(log: Path) -> str:
-    """Give the last warning or error that a driver printed, or else its last line."""
+    """Give the first error that a driver printed, or else its last warning, or else its last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    told = [line for line in lines if re.search(r"\b(WARN|ERROR)\b", line)] or lines
+    errors, warned = ([line for line in lines if f" {level} " in line] for level in ("ERROR", "WARN"))
+    told = [*lines[-1:], *warned[-1:], *errors[:1]]
     return re.sub(r"^[\d/: ]+", "", told[-1]) if told else ""
