@@ -15,7 +15,8 @@ test: lint
 	@$(POSTGRES) || ./.ci/apt postgresql
 	@command -v chromium >/dev/null || ./.ci/apt chromium
 	@command -v npm >/dev/null || ./.ci/apt nodejs npm
-	$(BIN)/python -m pytest -n auto
+	@command -v java >/dev/null || ./.ci/apt default-jre-headless
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 bench: $(VENV)/installed-test
 	@command -v wrk >/dev/null || ./.ci/apt wrk
