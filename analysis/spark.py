@@ -135,6 +135,8 @@ def _settings(store: SparkStore, folder: Path) -> "SparkConf":
         "spark.sql.warehouse.dir": f"file://{folder}/warehouse",  # else a folder appears where the command is run
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",
+        # What is kept goes into as few parts as its size asks for: else every query has 200 tasks over it.
+        "spark.sql.optimizer.canChangeCachedPlanOutputPartitioning": "true",
         # The driver plans, and ends with the report: a better compiler would cost it twice the time.
         "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }

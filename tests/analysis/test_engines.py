@@ -114,7 +114,8 @@ def made(tell: Callable[[World], None], folder: Path, files: dict[str, str], bes
 
 @pytest.fixture(scope="module")
 def all_of_it(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    declared = DECLARED.replace("  correction: holm", "  segments: [device, vip, returning]\n  correction: holm")
+    declared = DECLARED.replace(" repeat_rate_60d, repeat_rate_90d,", "")  # as that of 30 days
+    declared = declared.replace("  correction: holm", "  segments: [device, vip, returning]\n  correction: holm")
     odd = f"  - {{id: {json.dumps(ODD)}, title: Odd, price: 1, tags: [gift]}}\n"
     files = {
         "experiments/ab.yaml": declared,
@@ -197,6 +198,19 @@ def test_postgresql_reports_what_sqlite_does(postgres: PostgresServer, story: St
 
 
 @on_spark
+def test_who_answers_and_is_no_cluster_is_given_up(two_weights: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that takes connections and says nothing; the next test's report can be made nonetheless."""
+    reason = lacking()
+    if reason:
+        pytest.skip(reason)
+    monkeypatch.setattr(spark, "ANSWER_S", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"spark://127.0.0.1:{silent.getsockname()[1]}?lake={two_weights.lake}"
+        with pytest.raises(StoreError, match=r"found no cluster .*; wanted a master with a worker that is free"):
+            two_weights.report(url)
+
+
+@on_spark
 def test_a_spark_cluster_reports_what_sqlite_does(cluster: SparkCluster, two_weights: Story) -> None:
     """A master and two workers over the same Parquet files, of which some tables have none."""
     assert not (two_weights.lake / "interactions").exists()
@@ -237,20 +251,6 @@ def test_what_spark_lacks_is_said_at_once(url: str, said: str, two_weights: Stor
         two_weights.report(url.replace("LAKE", str(two_weights.lake)))
     assert time.monotonic() - began < 10
     assert "hidden" not in str(caught.value)
-
-
-@on_spark
-def test_who_answers_and_is_no_cluster_is_given_up(two_weights: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port that takes connections and says nothing; the next report can be made nonetheless."""
-    reason = lacking()
-    if reason:
-        pytest.skip(reason)
-    monkeypatch.setattr(spark, "ANSWER_S", 5.0)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"spark://127.0.0.1:{silent.getsockname()[1]}?lake={two_weights.lake}"
-        for _ in range(2):
-            with pytest.raises(StoreError, match=r"found no cluster .*; wanted a master with a worker that is free"):
-                two_weights.report(url)
 
 
 def test_spark_without_java_or_without_the_package(two_weights: Story) -> None:
