@@ -22,7 +22,9 @@ bench: $(VENV)/installed-test
 	@command -v wrk >/dev/null || ./.ci/apt wrk
 	@$(POSTGRES) || ./.ci/apt postgresql
 	$(BIN)/python -m benchmarks.events
+	@command -v java >/dev/null || ./.ci/apt default-jre-headless
 	$(BIN)/python -m benchmarks.reports
+	$(BIN)/python -m benchmarks.spark
 
 calibrate: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.calibration

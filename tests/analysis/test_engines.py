@@ -287,7 +287,7 @@ def test_another_url_of_ibis_reports_what_sqlite_does(story: Story, tmp_path: Pa
     ("url", "said"),
     [
         ("crosslift.db", "found 'crosslift.db'; wanted sqlite:///FILE, .* or a URL that Ibis knows"),
-        ("carrier-pigeon://me:hidden@loft", "found carrier-pigeon://loft; wanted"),
+        ("carrier-pigeon://me:hidden@loft", "found .carrier-pigeon://loft.; wanted"),
         ("clickhouse://me:hidden@localhost/shop", r"pip install 'ibis-framework\[clickhouse\]'"),
         ("duckdb:///no/such/file.ddb", "duckdb:///no/such/file.ddb cannot be opened: "),
         ("duckdb://EMPTY", "found no tables aliases, epochs, .* in duckdb://.*; wanted a crosslift store"),
