@@ -144,8 +144,8 @@ def _orders(source: Source, asked: Asked) -> Orders:
 
 def _read(source: Source, asked: Asked, metrics: Mapping[str, Metric]) -> tuple[Floats, int, list[str]]:
     columns = columns_of(metrics.values())
-    exposures = source.attributed(source.own(asked), [])
-    units = int(source.rows(exposures.aggregate(n=exposures.count()))[0]["n"])
+    by_day, strays = source.units_by_day(asked)
+    units = sum(by_day.values()) + strays
     active = source.units(asked, columns)
     rows = source.rows(
         active.select(**{f"c{index}": active[name] for index, name in enumerate(columns)}).limit(MAX_ACTIVE + 1)

@@ -34,7 +34,10 @@ def returning(
 
 def has_attribute(source: Source, asked: Asked, name: str) -> bool:
     """Tell whether any exposure carries an attribute."""
-    seen = source.exposures(asked.experiment, asked.since, asked.as_of_ms)
+    exposed = source.exposed(asked)
+    if not exposed.tally(asked.variants).attributed:
+        return False
+    seen = exposed.units(asked.since)
     named = seen.filter(seen.attributes.contains(f'"{name}"'))  # quicker than to read every attribute
     told = source.attributed(named, [name])
     return bool(source.rows(told.filter(told[name].notnull()).select("unit_id").limit(1)))
@@ -167,15 +170,6 @@ def count_units(units: Table, steps: Mapping[str, str]) -> Table:
     return units.group_by("variant").aggregate(**{step: units[flag].sum() for step, flag in steps.items()})
 
 
-def bots(source: Source, asked: Asked) -> dict[str, int]:
-    """Count the exposures that are marked as bots."""
-    table = source.table("exposures")
-    seen = table.filter(table.experiment == asked.experiment, table.exposed_at_ms <= asked.as_of_ms)
-    marked = seen.filter(seen.bot != 0, seen.epoch >= asked.since)
-    rows = source.rows(marked.group_by("variant").aggregate(n=marked.count()))
-    return {row["variant"]: int(row["n"]) for row in rows}
-
-
 def sold_without_unit(source: Source, asked: Asked) -> dict[str, tuple[int, int]]:
     """Count the orders that our offers sold, by variant: those whose unit is not known, and all."""
     lines = source.table("order_lines")
@@ -193,8 +187,9 @@ def sold_without_unit(source: Source, asked: Asked) -> dict[str, tuple[int, int]
 
 def together(source: Source, asked: Asked, other: Asked, column: str) -> dict[tuple[str, str], Cell]:
     """Break the units of two experiments down by both of their variants."""
-    mine = source.own(asked).select("unit_id", "variant", "exposed_at_ms")
-    theirs = source.own(other).select(other_unit="unit_id", other_variant="variant", other_at="exposed_at_ms")
+    mine = source.exposed(asked).units(asked.since).select("unit_id", "variant", "exposed_at_ms")
+    theirs = source.exposed(other).units(other.since)
+    theirs = theirs.select(other_unit="unit_id", other_variant="variant", other_at="exposed_at_ms")
     both = mine.join(theirs, mine.unit_id == theirs.other_unit)
     # Before the later of the two exposures a unit had met one experiment only.
     later = ibis.greatest(both.exposed_at_ms, both.other_at)

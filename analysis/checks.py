@@ -7,6 +7,7 @@ from analysis import breakdowns, trust
 from analysis.cells import Cell
 from analysis.curves import SinceExposure
 from analysis.explained import Segment
+from analysis.exposed import bots
 from analysis.lifts import compare
 from analysis.metrics import Kind
 from analysis.results import MetricResult
@@ -28,7 +29,8 @@ def check(
     asked, declared = study.asked, study.experiment.metrics
     units = {key: cell.moments.n for key, cell in arms.items()}
     total = sum(units.values())
-    repeated = source.left_out(asked)
+    exposed = source.exposed(asked)
+    repeated = exposed.left_out(asked.since)
     parts, days = _parts(study)
     parts |= {
         f"{name} {value}": (found, study.weights)
@@ -45,7 +47,7 @@ def check(
             fates.get("without_unit", 0), fates.get("known", 0), breakdowns.sold_without_unit(source, asked)
         ),
         _pre_period(study, arms),
-        trust.bots(breakdowns.bots(source, asked), study.weights, total),
+        trust.bots(bots(exposed.logged_tally(asked.variants), asked.since), study.weights, total),
         trust.cost_coverage(
             sum(arm.costed for arm in arms.values()),
             sum(arm.orders for arm in arms.values()),

@@ -99,9 +99,10 @@ def _cells_by(
         if not any(cell.moments.n for (_key, value), cell in told.items() if value == "returning"):
             return None
         return {place: cell.moments for place, cell in told.items()}
-    cells, _strays = source.cells(asked, columns, (), (name,))
-    if len({value for _key, value in cells}) > breakdowns.MAX_VALUES:
+    sizes = source.units_by(asked, name)
+    if len({value for _key, value in sizes}) > breakdowns.MAX_VALUES:
         return f"more than {breakdowns.MAX_VALUES:,} values: no segments"
+    cells = source.cells(asked, sizes, columns, (), (name,))
     return {(place[0], place[1]): cell.moments for place, cell in cells.items()}
 
 

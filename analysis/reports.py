@@ -142,7 +142,7 @@ def _report(
         primary=primary,
         guardrails=guardrails,
         verdict=outlook(study, metrics, verdict),
-        earlier_exposures=source.earlier(asked.experiment, asked.since, asked.as_of_ms),
+        earlier_exposures=source.exposed(asked).earlier(asked.variants, asked.since),
         orders={
             "counted": counted,
             "elsewhere": fates.get("known", 0) - counted,

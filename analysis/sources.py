@@ -16,7 +16,8 @@ from ibis import _
 from ibis.expr.types import Table
 
 from analysis.cells import Cell, Place, cells_of, centres_of, counted, merged, summed, units_by_place
-from analysis.engine import begin_snapshot, connected, fetch, json_text, materialise, table_names
+from analysis.engine import begin_snapshot, connected, json_text, table_names
+from analysis.exposed import Exposures, units_by_day
 from analysis.facts import (
     UNIT_COLUMN,
     Asked,
@@ -29,6 +30,7 @@ from analysis.facts import (
     placed,
 )
 from analysis.metrics import INTERACTIONS
+from analysis.reader import Reader, union_of
 from experiments.declaration import Shop, material
 from experiments.errors import StoreError
 from experiments.money import exponent
@@ -59,19 +61,16 @@ class Epoch:
         return json.dumps([arms, *(self.declared.get(part) for part in _MEANING)])
 
 
-class Source:
-    """Reads one store within one snapshot."""
+class Source(Reader):
+    """Reads one store by a shop's rules."""
 
     def __init__(self, backend: Any, shop: Shop) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self.currency = shop.currency
         self.rules = shop.orders
-        # Asked once: nothing changes within the snapshot.
-        self._linked: dict[str, bool] = {}
-        self._owned: dict[tuple[str, int, int], Table] = {}
+        self._exposed: dict[tuple[str, int], Exposures] = {}
         self._means: dict[int, dict[str, float | None]] = {}
-        self._joined: dict[str, Table] = {}
-        self._repeats: dict[tuple[str, int], int] = {}
+        self._prepared: dict[str, tuple[Table, Table]] = {}
 
     def epochs(self, key: str, as_of_ms: int) -> list[Epoch]:
         """
@@ -128,71 +127,50 @@ class Source:
         rows = self.rows(seen.group_by("experiment").aggregate(n=seen.count(), first=at.min(), last=at.max()))
         return {row["experiment"]: (int(row["n"]), int(row["first"]), int(row["last"])) for row in rows}
 
-    def repeated(self, key: str, since: int, as_of_ms: int) -> int:
-        """Count the units that were exposed to more than one variant since an epoch."""
-        asked = (key, max(1, since))
-        if asked not in self._repeats:
-            units = self._repeated(self.exposures(key, since, as_of_ms))
-            self._repeats[asked] = int(self.rows(units.aggregate(n=units.count()))[0]["n"])
-        return self._repeats[asked]
+    def exposed(self, asked: Asked) -> Exposures:
+        """Give who was exposed to an experiment."""
+        return self._exposures(asked.experiment, asked.as_of_ms)
 
-    def left_out(self, asked: Asked) -> int:
-        """Count the units exposed since an epoch that are in no arm, since they saw several variants, in whichever epochs."""
-        if not self.repeated(asked.experiment, 0, asked.as_of_ms):
-            return 0
-        several = self._repeated(self.exposures(asked.experiment, 0, asked.as_of_ms))
-        seen = self.exposures(asked.experiment, asked.since, asked.as_of_ms)
-        return int(self.rows(seen.filter(seen.unit_id.isin(several.unit_id)).aggregate(n=_.unit_id.nunique()))[0]["n"])
+    def _exposures(self, key: str, as_of_ms: int) -> Exposures:
+        if (key, as_of_ms) not in self._exposed:
+            self._exposed[key, as_of_ms] = Exposures(self, key, as_of_ms)
+        return self._exposed[key, as_of_ms]
 
-    def earlier(self, key: str, since: int, as_of_ms: int) -> int:
-        """Count the exposures of the epochs before one."""
-        if since <= 1:
-            return 0
-        exposures = self.exposures(key, 0, as_of_ms)
-        before = exposures.filter(exposures.epoch < since)
-        return int(self.rows(before.aggregate(n=before.count()))[0]["n"])
+    def units_by_day(self, asked: Asked) -> tuple[dict[Place, int], int]:
+        """Count the units of every variant by epoch and day, and the exposures that name a variant that is not declared."""
+        return units_by_day(self.exposed(asked).tally(asked.variants), asked.since)
 
     def cells(
-        self, asked: Asked, columns: Sequence[str], before: Sequence[str] = (), by: Sequence[str] = ()
-    ) -> tuple[dict[Place, Cell], int]:
+        self, asked: Asked, units: Mapping[Place, int], columns: Sequence[str], before: Sequence[str], by: Sequence[str]
+    ) -> dict[Place, Cell]:
         """
         Give the sums of every variant; units of several variants, in whichever epochs, are in none.
 
         Args:
             asked: The experiment.
+            units: How many there are in every place: `units_by_day`, or `units_by`.
             columns: Columns and flags over each unit's window; see analysis/metrics.py.
             before: Columns and flags over its history before the exposure.
             by: What the cells are broken down by: `epoch`, `day` (of the exposure), or an attribute of it.
 
         Returns:
-            The cells by variant and place, their moments over `columns` and then `before`, and how many exposures name a
-            variant that is not declared.
+            The cells by variant and place, their moments over `columns` and then `before`.
         """
-        exposures = self.attributed(self.own(asked), by)
-        units, strays = units_by_place(self.rows(counted(exposures, asked.variants, by)), asked.variants, by)
         names = [*columns, *(f"before {name}" for name in before)]
         centres = centres_of([*columns, *before], self.typical(asked.as_of_ms))
-        active = self.units(asked, columns, before, by)
-        rows = self.rows(summed(active, names, centres, by))
-        return cells_of(rows, units, centres, by), strays
+        rows = self.rows(summed(self.units(asked, columns, before, by), names, centres, by))
+        return cells_of(rows, units, centres, by)
+
+    def units_by(self, asked: Asked, name: str) -> dict[Place, int]:
+        """Count the units of every variant by an attribute of their exposures."""
+        exposures = union_of([self.attributed(one, [name]) for one in self.exposed(asked).parts(asked.since)])
+        return units_by_place(self.rows(counted(exposures, asked.variants, [name])), asked.variants, [name])[0]
 
     def arms(self, asked: Asked, columns: Sequence[str], before: Sequence[str] = ()) -> dict[str, Cell]:
         """Give the sums of every variant, not broken down."""
-        return merged(self.cells(asked, columns, before)[0], asked.variants, len(columns) + len(before))
-
-    def own(self, asked: Asked) -> Table:
-        """Give the exposures of units that saw one variant only."""
-        key = (asked.experiment, asked.since, asked.as_of_ms)
-        if key not in self._owned:
-            self._owned[key] = self._without_repeated(asked)
-        return self._owned[key]
-
-    def _without_repeated(self, asked: Asked) -> Table:
-        exposures = self.exposures(asked.experiment, asked.since, asked.as_of_ms)
-        if self.repeated(asked.experiment, 0, asked.as_of_ms):
-            repeated = self._repeated(self.exposures(asked.experiment, 0, asked.as_of_ms))
-            exposures = exposures.filter(exposures.unit_id.notin(repeated.unit_id))
-        return exposures
+        units, _strays = self.units_by_day(asked)
+        cells = self.cells(asked, units, columns, before, ("epoch", "day"))
+        return merged(cells, asked.variants, len(columns) + len(before))
 
     def attributed(self, exposures: Table, by: Sequence[str]) -> Table:
         """Give exposures with what they are to be broken down by."""
@@ -200,27 +178,35 @@ class Source:
         told = {name: json_text(self._backend, exposures.attributes, name) for name in attributes}
         return kept_exposures(exposures.mutate(**told), attributes)
 
-    def prepare(self, asked: Asked, columns: Sequence[str], attributes: Sequence[str]) -> None:
+    def prepare(self, asked: Asked, columns: Sequence[str], before: Sequence[str], attributes: Sequence[str]) -> None:
         """
-        Join what units did to their exposures, once, into a temporary table that later questions are put to.
+        Join what units did to their exposures, and add it up per unit, once, into temporary tables for later questions.
 
         Args:
             asked: The experiment.
-            columns: Columns and flags that will be asked for.
+            columns: Columns and flags over each unit's window that will be asked for.
+            before: Those over its history.
             attributes: Of the exposure, that will be broken down by.
         """
-        exposures = self.attributed(self.own(asked), attributes)
-        joined = placed(self.facts(asked, columns), exposures, asked)
+        joined = self._joined_afresh(asked, [*columns, *before], attributes)
         if not any(name.startswith("followed_") for name in columns):  # repeats look beyond the window
             joined = joined.filter((joined.inside + joined.before) > 0)
-        self._joined[asked.experiment] = materialise(self._backend, joined, f"did_{len(self._joined)}_")
+        facts = self.temporary(joined)
+        keys = ["unit_id", "variant", "epoch", "day", *attributes]
+        self._prepared[asked.experiment] = facts, self.temporary(per_unit(facts, keys, asked, columns, before))
 
     def joined(self, asked: Asked, columns: Sequence[str], by: Sequence[str] = ()) -> Table:
         """Give facts with the exposures that they belong to: as prepared, or joined afresh where that lacks a column."""
-        known = self._joined.get(asked.experiment)
-        if known is not None and {*base_columns(columns), *by} <= set(known.columns):
-            return known.filter(known.epoch >= asked.since) if asked.since > 1 else known
-        return placed(self.facts(asked, columns), self.attributed(self.own(asked), by), asked)
+        if asked.experiment in self._prepared:
+            known = self._prepared[asked.experiment][0]
+            if {*base_columns(columns), *by} <= set(known.columns):
+                return known.filter(known.epoch >= asked.since) if asked.since > 1 else known
+        return self._joined_afresh(asked, columns, by)
+
+    def _joined_afresh(self, asked: Asked, columns: Sequence[str], by: Sequence[str]) -> Table:
+        facts, parts = self.facts(asked, columns), self.exposed(asked).parts(asked.since)
+        # Each part by itself: engines that join by look-ups cannot look up a union.
+        return union_of([placed(facts, self.attributed(one, by), asked) for one in parts])
 
     def units(
         self,
@@ -232,10 +218,14 @@ class Source:
     ) -> Table:
         """Give one row for each unit that did anything, in its window or before; of exposures of one's own, if given."""
         named = [*columns, *before]
-        joined = (
-            self.joined(asked, named, by) if exposures is None else placed(self.facts(asked, named), exposures, asked)
-        )
-        return per_unit(joined, ["unit_id", "variant", *by], asked, columns, before)
+        if exposures is not None:
+            joined = placed(self.facts(asked, named), exposures, asked)
+            return per_unit(joined, ["unit_id", "variant", *by], asked, columns, before)
+        if asked.experiment in self._prepared:
+            known = self._prepared[asked.experiment][1]
+            if {*columns, *by, *(f"before {name}" for name in before)} <= set(known.columns):
+                return known.filter(known.epoch >= asked.since) if asked.since > 1 else known
+        return per_unit(self.joined(asked, named, by), ["unit_id", "variant", *by], asked, columns, before)
 
     def facts(self, asked: Asked, columns: Sequence[str]) -> Table:
         """Give orders, and interactions where columns are made of them, as facts."""
@@ -244,48 +234,8 @@ class Source:
         facts = order_facts(orders, lines, self.rules, self.currency, asked, base)
         if not set(base) & set(INTERACTIONS):
             return facts
-        told = self.table("interactions")
-        named = self._as_units(told, "unit_id") if self.holds("aliases") else told
+        named = self.as_units(self.table("interactions"))
         return ibis.union(facts, interaction_facts(named, self.currency, asked, base), distinct=False)
-
-    def table(self, name: str) -> Table:
-        """Give one of the store's tables."""
-        table: Table = self._backend.table(name)
-        return table
-
-    def rows(self, expression: Any) -> list[dict[str, Any]]:
-        """Run an expression with few rows."""
-        return fetch(self._backend, expression)
-
-    def exposures(self, key: str, since: int, as_of_ms: int) -> Table:
-        """Give an experiment's exposures, without those of bots."""
-        table = self.table("exposures")
-        found = table.filter(table.experiment == key, table.exposed_at_ms <= as_of_ms, table.bot == 0)
-        seen = found.select("unit_id", "variant", "epoch", "exposed_at_ms", "attributes")
-        if self.holds("aliases"):  # devices of one customer are one unit, and its earliest exposure counts
-            one = self._as_units(seen, "unit_id")
-            seen = one.group_by("unit_id", "variant").aggregate(
-                epoch=one.epoch.min(),
-                exposed_at_ms=one.exposed_at_ms.min(),
-                attributes=one.attributes.argmin(one.exposed_at_ms),
-            )
-        return seen.filter(seen.epoch >= since) if since > 1 else seen
-
-    def holds(self, name: str) -> bool:
-        """Tell whether a table has rows; most stores link nobody, and need no joins for it."""
-        if name not in self._linked:
-            self._linked[name] = bool(self.rows(self.table(name).limit(1)))
-        return self._linked[name]
-
-    def _as_units(self, table: Table, column: str) -> Table:
-        """Put the unit that a visitor is an alias of into a column that names visitors."""
-        aliases = self.table("aliases").select(alias_of_=_.visitor_id, alias_unit_=_.unit_id)
-        joined = table.left_join(aliases, table[column] == aliases.alias_of_)
-        return joined.mutate(**{column: joined.alias_unit_.coalesce(joined[column])}).drop("alias_of_", "alias_unit_")
-
-    def _repeated(self, exposures: Table) -> Table:
-        grouped = exposures.group_by("unit_id").aggregate(variants=exposures.count())
-        return grouped.filter(grouped.variants > 1).select("unit_id")
 
     def _placed(self, as_of_ms: int) -> Table:
         """Give the orders placed by a time, each with the unit that its visitor or customer is, as far as that is known."""
@@ -301,7 +251,7 @@ class Source:
                 joined.company_id.coalesce(joined.known_company_),
             )
             placed = joined.mutate(unit_id=unit, company_id=company).drop("known_", "known_unit_", "known_company_")
-        return self._as_units(placed, "unit_id") if self.holds("aliases") else placed
+        return self.as_units(placed)
 
     def unit_of(self, orders: Table, unit: str) -> Any:
         """Give the column of orders that names the unit."""

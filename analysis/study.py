@@ -160,16 +160,12 @@ def read_study(source: Source, loaded: Configs, experiment: Experiment, now_ms: 
     metrics = metrics_of(experiment)
     columns = list(dict.fromkeys([*columns_of(metrics.values()), *FACTORS]))
     before = list(dict.fromkeys(["buyer", *columns_of(one for one in metrics.values() if one.by_history)]))
-    attributes = [
-        name for name in experiment.metrics.segments if name != "returning" and has_attribute(source, asked, name)
-    ]
+    declared_segments = [name for name in experiment.metrics.segments if name != "returning"]
     seen = FUNNEL.values() if source.holds("interactions") else ()
-    source.prepare(asked, [*columns, *before, *seen], attributes)
-    several = len(epochs) > 1 or not epochs
-    by = ("epoch", "day") if several else ("day",)
-    cells, strays = source.cells(asked, columns, before, by)
-    if not several:
-        cells = {(place[0], epochs[0].number, place[1]): cell for place, cell in cells.items()}
+    source.prepare(asked, list(dict.fromkeys([*columns, "buyer", *seen])), [*before, "orders"], declared_segments)
+    attributes = [name for name in declared_segments if has_attribute(source, asked, name)]
+    units, strays = source.units_by_day(asked)
+    cells = source.cells(asked, units, columns, before, ("epoch", "day"))
     newest = {variant: float(one["weight"]) for variant, one in declared["variants"].items()}
     weights = _effective_weights(epochs, cells, newest)
     segments = [name for name in experiment.metrics.segments if name == "returning" or name in attributes]

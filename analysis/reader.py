@@ -1,0 +1,55 @@
+"""Puts questions to one store: its tables as expressions, and the few rows of an answer."""
+
+from typing import Any
+
+import ibis
+from ibis import _
+from ibis.expr.types import Table
+
+from analysis.engine import fetch, materialise
+
+
+class Reader:
+    """Reads one store within one snapshot, in which nothing changes: what was asked once is known."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._held: dict[str, bool] = {}
+        self._temporary = 0
+
+    def table(self, name: str) -> Table:
+        """Give one of the store's tables."""
+        table: Table = self._backend.table(name)
+        return table
+
+    def rows(self, expression: Any) -> list[dict[str, Any]]:
+        """Run an expression with few rows."""
+        return fetch(self._backend, expression)
+
+    def temporary(self, expression: Table) -> Table:
+        """Run an expression into a temporary table of the engine's, and give that."""
+        self._temporary += 1
+        table: Table = materialise(self._backend, expression, f"report_{self._temporary}_")
+        return table
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a table has rows; most stores link nobody, and need no joins for it."""
+        if name not in self._held:
+            self._held[name] = bool(self.rows(self.table(name).limit(1)))
+        return self._held[name]
+
+    def as_units(self, table: Table) -> Table:
+        """Put the unit that a visitor is an alias of in the place of the visitor, in the column `unit_id`."""
+        if not self.holds("aliases"):
+            return table
+        aliases = self.table("aliases").select(alias_of_=_.visitor_id, alias_unit_=_.unit_id)
+        joined = table.left_join(aliases, table.unit_id == aliases.alias_of_)
+        return joined.mutate(unit_id=joined.alias_unit_.coalesce(joined.unit_id)).drop("alias_of_", "alias_unit_")
+
+
+def union_of(parts: list[Table]) -> Table:
+    """Put tables of the same columns together."""
+    if len(parts) == 1:
+        return parts[0]
+    # A union wants equal types, and one part may be known never to be null.
+    return ibis.union(*(one.cast({name: kind(nullable=True) for name, kind in one.schema().items()}) for one in parts))
