@@ -49,11 +49,11 @@ def spark_report(folder: Path, lake: Path, workers: int = 2) -> Told:
             for pid in (int(path.name) for path in Path("/proc").glob("[0-9]*")):
                 with suppress(OSError):  # it ended meanwhile
                     if os.getpgid(pid) in started - {pid}:
-                        executors[pid] = _peak_mb(pid)
+                        executors[pid] = max(executors.get(pid, 0.0), _peak_mb(pid))  # 0 once it has ended
                     elif (
                         os.getpgid(pid) == os.getpgrp() and b"SparkSubmit" in Path(f"/proc/{pid}/cmdline").read_bytes()
                     ):
-                        drivers[pid] = _peak_mb(pid)
+                        drivers[pid] = max(drivers.get(pid, 0.0), _peak_mb(pid))
 
     watching = threading.Thread(target=watch)
     watching.start()
