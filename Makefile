@@ -15,7 +15,8 @@ test: lint
 	@$(POSTGRES) || ./.ci/apt postgresql
 	@command -v chromium >/dev/null || ./.ci/apt chromium
 	@command -v npm >/dev/null || ./.ci/apt nodejs npm
-	$(BIN)/python -m pytest -n auto
+	@command -v java >/dev/null || ./.ci/apt default-jre-headless
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 bench: $(VENV)/installed-bench
 	@command -v wrk >/dev/null || ./.ci/apt wrk
@@ -23,8 +24,10 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.assignments
 	$(BIN)/python -m benchmarks.in_process
 	$(BIN)/python -m benchmarks.events
+	@command -v java >/dev/null || ./.ci/apt default-jre-headless
 	$(BIN)/python -m benchmarks.reports
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.spark
 
 calibrate: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.calibration

@@ -35,7 +35,7 @@ def returning(
 def has_attribute(source: Source, asked: Asked, name: str) -> bool:
     """Tell whether any exposure carries an attribute."""
     exposed = source.exposed(asked)
-    if not any(group.told for group in exposed.tally(asked.variants)):
+    if not any(group.told for group in exposed.tally):
         return False
     seen = exposed.units(asked.since)
     named = seen.filter(seen.attributes.contains(f'"{name}"'))  # quicker than to read every attribute

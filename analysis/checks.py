@@ -47,7 +47,7 @@ def check(
             fates.get("without_unit", 0), fates.get("known", 0), breakdowns.sold_without_unit(source, asked)
         ),
         _pre_period(study, arms),
-        trust.bots(bots(exposed.logged_tally(asked.variants), asked.since), study.weights, total),
+        trust.bots(bots(exposed.logged_tally, asked.since), study.weights, total),
         trust.cost_coverage(
             sum(arm.costed for arm in arms.values()),
             sum(arm.orders for arm in arms.values()),

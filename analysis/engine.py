@@ -1,18 +1,28 @@
 """The engines that Ibis speaks to: connecting, one snapshot for all queries, and the few rows of an expression."""
 
 import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from glob import escape
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import ibis
 from ibis import udf
 
+from analysis import spark
+from analysis.beside import Beside, begin_reading
 from events.lake import MANIFEST, TABLES
 from events.sql import is_integer
 from experiments.errors import StoreError
 
 SAMPLED = 500  # rows
 _TEXTS = (("string", "string"), "string")
+_WANTED = "sqlite:///FILE, postgresql://..., parquet:DIR, spark://HOST:PORT?lake=DIR or a URL that Ibis knows"
+_OURS = ("sqlite", "duckdb", "postgres")  # whose SQL we know
+_SNAPSHOTS = {"duckdb": "BEGIN", "postgres": "BEGIN ISOLATION LEVEL REPEATABLE READ"}
 
 
 @udf.scalar.builtin(name="json_extract", signature=(("string", "string"), "int64"))
@@ -40,9 +50,15 @@ def _postgres_json(value, name):  # type: ignore[no-untyped-def]
     """PostgreSQL's function."""
 
 
-def connect(url: str) -> tuple[Any, str]:
+@udf.scalar.builtin(name="get_json_object", signature=_TEXTS)
+def _spark_json(text, path):  # type: ignore[no-untyped-def]
+    """Spark's function."""
+
+
+@contextmanager
+def connected(url: str) -> Iterator[tuple[Any, str]]:
     """
-    Connect to a store.
+    Connect to a store while it is read.
 
     Returns:
         The Ibis backend, and the store's name as it may be shown.
@@ -50,6 +66,18 @@ def connect(url: str) -> tuple[Any, str]:
     Raises:
         StoreError: There is no store at the URL.
     """
+    if url.startswith("spark:"):
+        with spark.connected(url) as backend:
+            yield backend, "the lake"
+        return
+    backend, shown = _connect(url)
+    try:
+        yield backend, shown
+    finally:
+        backend.disconnect()
+
+
+def _connect(url: str) -> tuple[Any, str]:
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
         if not path.is_file():
@@ -65,7 +93,7 @@ def connect(url: str) -> tuple[Any, str]:
         return _connect_postgres(url), "the database"
     if url.startswith("parquet:"):
         return _connect_lake(Path(url.removeprefix("parquet:"))), url.removeprefix("parquet:")
-    raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE, postgresql://... or parquet:DIR")
+    return _connect_other(url)
 
 
 def _connect_lake(folder: Path) -> Any:
@@ -74,7 +102,7 @@ def _connect_lake(folder: Path) -> Any:
         raise StoreError(f"--store: found no {MANIFEST} in {folder}; wanted a lake that `crosslift export` wrote")
     backend = ibis.duckdb.connect()
     for name, table in TABLES.items():
-        files = str(folder / name / "**" / "*.parquet").replace("'", "''")
+        files = f"{escape(str(folder / name))}/**/*.parquet".replace("'", "''")
         if any((folder / name).glob("**/*.parquet")):
             backend.raw_sql(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{files}', hive_partitioning = false)")  # noqa: S608
         elif name != "repeats":  # which older lakes have not
@@ -94,51 +122,97 @@ def _connect_postgres(url: str) -> Any:
         raise StoreError(f"--store: the database cannot be reached: {' '.join(str(error).split())}") from None
 
 
+def _connect_other(url: str) -> tuple[Any, str]:
+    """Connect to whatever else Ibis knows."""
+    scheme, _colon, rest = url.partition("://")
+    shown = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    if not rest or scheme not in {one.name for one in entry_points(group="ibis.backends")} - {"sqlite"}:
+        raise StoreError(f"--store: found {shown if rest else url!r}; wanted {_WANTED}")
+    read_only = {"read_only": True} if scheme == "duckdb" else {}  # else it makes a file where there is none
+    try:
+        return ibis.connect(url, **read_only), shown
+    except ImportError:
+        raise StoreError(
+            f"--store: found no driver for {scheme}; wanted Ibis's extra: pip install 'ibis-framework[{scheme}]'"
+        ) from None
+    except Exception as error:  # noqa: BLE001  every driver has errors of its own
+        raise StoreError(f"--store: {shown} cannot be opened: {_without_secrets(error, url)}") from None
+
+
+def _without_secrets(error: Exception, url: str) -> str:
+    """Give the first line of a driver's message, without what the URL says of passwords and tokens."""
+    told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    parts = urlsplit(url)
+    secrets = [parts.password or "", *(value for _name, value in parse_qsl(parts.query))]
+    for secret in {form for one in secrets for form in (one, unquote(one), quote(one, safe=""))} - {""}:
+        told = told.replace(secret, "***")
+    return told
+
+
 def table_names(backend: Any) -> set[str]:
-    """Give the names of all tables; Ibis asks DuckDB in a way that DuckDB has deprecated."""
+    """Give the names of all tables; Ibis asks DuckDB in a way that DuckDB has deprecated, and Spark by two jobs."""
+    if backend.name == "pyspark":
+        return set(TABLES)  # each has a view, be it of no rows
     if backend.name == "duckdb":
         return {row[0] for row in backend.con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
     return set(backend.list_tables())
 
 
-def begin_snapshot(backend: Any) -> None:
-    """Let all later queries see one moment."""
-    how = " ISOLATION LEVEL REPEATABLE READ" if backend.name == "postgres" else ""
-    backend.con.execute(f"BEGIN{how}")
+def begin_snapshot(backend: Any) -> Beside | None:
+    """Let all later queries see one moment, where an engine has that; SQLite gets a second connection that sees it too."""
+    if backend.name == "sqlite":
+        return begin_reading(backend.con)
+    if backend.name in _SNAPSHOTS:
+        backend.con.execute(_SNAPSHOTS[backend.name])
+    return None
 
 
 def json_text(backend: Any, column: Any, name: str) -> Any:
-    """Give an attribute of a column of JSON text, as text; null where it is not there. Each engine has a function of its own."""
+    """Give an attribute of a column of JSON text, as text; null where it is not there. Engines have functions of their own."""
+    path = f'$."{name}"'
     if backend.name == "postgres":
         return _postgres_json(column.cast("jsonb"), name)
-    path = f'$."{name}"'
-    if backend.name != "sqlite":
+    if backend.name == "duckdb":
         return _duckdb_json(column, path)
-    kind = _sqlite_json_type(column, path)  # SQLite gives 1 and 0 for what others call true and false
-    return kind.isin(["true", "false"]).ifelse(kind, _sqlite_json(column, path).cast("string"))
+    if backend.name == "pyspark":
+        return _spark_json(column, f"$['{name}']")
+    if backend.name == "sqlite":
+        kind = _sqlite_json_type(column, path)  # SQLite gives 1 and 0 for what others call true and false
+        return kind.isin(["true", "false"]).ifelse(kind, _sqlite_json(column, path).cast("string"))
+    value = column.cast("json")[name]
+    truth = ibis.cases((value.bool, "true"), (~value.bool, "false"))
+    return ibis.coalesce(value.str, value.int.cast("string"), truth, value.float.cast("string"))
 
 
-def equals(backend: Any, table: Any, column: str, value: str) -> Any:
+def likely(backend: Any, condition: Any) -> Any:
+    """Tell the engine that nearly all rows meet a condition; others than SQLite count for themselves."""
+    return _sqlite_likely(condition) if backend.name == "sqlite" else condition
+
+
+def is_common(backend: Any, table: Any, column: str, value: str) -> bool:
     """
-    Give the condition that a column of a large table has a value, for a query that reads all rows that have it.
+    Tell by a sample whether a good part of a large table's rows have a value; only SQLite needs to be told.
 
-    SQLite supposes that few rows do, and goes by an index, row by row. Where it is most of them, as a sample tells, reading all
-    takes a tenth of the time.
+    It supposes that few have it, and goes by an index, row by row, which takes ten times as long where it is most of them.
     """
-    condition = table[column] == value
     if backend.name != "sqlite":
-        return condition
+        return False
     name = table.get_name()
-    (last,) = backend.con.execute(f'SELECT max(rowid) FROM "{name}"').fetchone()  # noqa: S608
-    rows = ", ".join(str(row) for row in range(1, (last or 0) + 1, max(1, (last or 0) // SAMPLED)))
+    last = backend.con.execute(f'SELECT max(rowid) FROM "{name}"').fetchone()[0] or 0  # noqa: S608
+    rows = ", ".join(str(row) for row in range(1, last + 1, max(1, last // SAMPLED)))
     sample = f'SELECT count(*), ifnull(sum("{column}" = ?), 0) FROM "{name}" WHERE rowid IN ({rows})'  # noqa: S608
     read, having = backend.con.execute(sample, (value,)).fetchone()
-    return _sqlite_likely(condition) if having > read / 8 else condition
+    return bool(having > read / 8)
 
 
 def materialise(backend: Any, expression: Any, name: str) -> Any:
-    """Run an expression into a temporary table of the connection, and give that table."""
-    backend.raw_sql(f"CREATE TEMPORARY TABLE {name} AS {backend.compile(expression)}")
+    """Keep an expression's rows for this connection, if the engine can; give what is to be asked in its place."""
+    if backend.name == "pyspark":
+        spark.materialise(backend, backend.compile(expression), name)
+    elif backend.name in _OURS:
+        backend.raw_sql(f"CREATE TEMPORARY TABLE {name} AS {backend.compile(expression)}")
+    else:
+        return expression
     return ibis.table(expression.schema(), name=name)
 
 
@@ -146,13 +220,32 @@ def fetch(backend: Any, expression: Any) -> list[dict[str, Any]]:
     """
     Run an expression on its engine.
 
-    The SQL goes to the engine's own cursor: Ibis would take the rows through pandas, which costs more than most of these
-    queries do.
+    The SQL goes to the engine's own cursor where we know it: Ibis would take the rows through pandas, which costs more than most
+    of these queries do.
 
     Args:
-        backend: A connected Ibis backend with a DB-API cursor.
+        backend: A connected Ibis backend.
         expression: A table expression with few rows.
+
+    Raises:
+        StoreError: The engine cannot answer.
     """
-    cursor = backend.raw_sql(backend.compile(expression))
-    names = expression.columns
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    if backend.name not in (*_OURS, "pyspark"):
+        return _fetch_by_ibis(backend, expression)
+    query = backend.compile(expression)
+    rows = spark.fetch(backend, query) if backend.name == "pyspark" else backend.raw_sql(query).fetchall()
+    return named(expression, rows)
+
+
+def named(expression: Any, rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Give the rows of an expression by the names of its columns."""
+    return [dict(zip(expression.columns, row, strict=True)) for row in rows]
+
+
+def _fetch_by_ibis(backend: Any, expression: Any) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = backend.to_pyarrow(expression).to_pylist()
+    except Exception as error:  # noqa: BLE001  every driver has errors of its own
+        told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise StoreError(f"--store: {backend.name} cannot answer: {told}") from None
+    return rows

@@ -5,12 +5,15 @@ Nearly every unit has one exposure, which is taken as it stands. Only the few th
 variants, are looked at one by one: devices are put together, and who saw several variants is in no arm.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import ibis
 from ibis.expr.types import Table
 
+from analysis.facts import DAY_MS
+from analysis.kept import MAX_REPEATS, Due, Kept, content_of, find, worth_keeping
 from analysis.reader import Reader, union_of
 from analysis.tallies import Tally, add, read, tallied
 
@@ -24,14 +27,20 @@ class Exposures:
     Args:
         reader: The store.
         key: The experiment.
+        variants: Its arms.
         as_of_ms: Later exposures do not exist yet.
     """
 
-    def __init__(self, reader: Reader, key: str, as_of_ms: int) -> None:
+    def __init__(self, reader: Reader, key: str, variants: Sequence[str], as_of_ms: int) -> None:
         self._reader = reader
         self._key = key
+        self._variants = variants
         self._as_of_ms = as_of_ms
-        self._tallies: dict[tuple[str, ...], Tally] = {}
+
+    @cached_property
+    def kept(self) -> Kept | None:
+        """What earlier reports keep of it."""
+        return find(self._reader, self._key, self._variants)
 
     @cached_property
     def logged(self) -> Table:
@@ -51,23 +60,52 @@ class Exposures:
         """Give the exposures of units that saw one variant, from an epoch on."""
         return union_of(self.parts(since))
 
-    def logged_tally(self, variants: Sequence[str]) -> Tally:
-        """Count what was logged."""
-        asked = tuple(variants)
-        if asked not in self._tallies:
-            table = self._reader.table("exposures")
-            own = self._reader.equals(table, "experiment", self._key)
-            self._tallies[asked] = self._count(table.filter(own, table.exposed_at_ms <= self._as_of_ms), asked)
-        return self._tallies[asked]
+    def begin_to_count(self) -> None:
+        """Begin to count the exposures, which `logged_tally` waits for."""
+        _ = self._fresh_rows
 
-    def tally(self, variants: Sequence[str]) -> Tally:
-        """Count the units that saw one variant."""
-        return self._with(variants, self._settled) if self._irregular is not None else self.logged_tally(variants)
+    @cached_property
+    def logged_tally(self) -> Tally:
+        """How many were logged; those of days that are over as they were kept."""
+        fresh = read(self._fresh_rows(), self._variants)
+        if self.kept is None:
+            return fresh
+        before = add(self.kept.tally, self.kept.late)
+        return add({group: n for group, n in before.items() if group.day < self._kept_until_ms}, fresh)
 
-    def earlier(self, variants: Sequence[str], since: int) -> int:
+    @cached_property
+    def _fresh_rows(self) -> Callable[[], list[dict[str, Any]]]:
+        return self._reader.begin(tallied(self._since(self._kept_until_ms, self._as_of_ms), self._variants))
+
+    @property
+    def _kept_until_ms(self) -> int:
+        """Until when to take what was kept; 0 where nothing was."""
+        return 0 if self.kept is None else min(self.kept.until_ms, self._as_of_ms // DAY_MS * DAY_MS)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """How many units saw one variant."""
+        return self._with(self._settled) if self._irregular is not None else self.logged_tally
+
+    def earlier(self, since: int) -> int:
         """Count the exposures of the epochs before one, whatever else their units saw."""
-        tally = self._with(variants, self._resolved) if self._irregular is not None else self.logged_tally(variants)
+        tally = self._with(self._resolved) if self._irregular is not None else self.logged_tally
         return sum(n for group, n in tally.items() if group.epoch < since and not group.bot)
+
+    def due(self) -> Due | None:
+        """Give what is worth keeping of it, in a store that can keep it."""
+        if (
+            "kept_tallies" not in self._reader.tables
+        ):  # of an earlier version, which the next `crosslift serve` brings up to date
+            return None
+        until_ms = worth_keeping(self.logged_tally, self.kept)
+        if until_ms is None:
+            return None
+        rows = self._reader.rows(self._several.limit(MAX_REPEATS + 1))
+        if len(rows) > MAX_REPEATS:
+            return None
+        repeats = [str(row["unit_id"]) for row in rows]
+        return Due(self._key, self.kept, until_ms, content_of(self.logged_tally, until_ms, self._variants, repeats))
 
     def left_out(self, since: int) -> int:
         """Count the units exposed since an epoch that are in no arm, since they saw several variants, in whichever epochs."""
@@ -77,16 +115,19 @@ class Exposures:
         several = several.filter(several.epoch >= since)
         return int(self._reader.rows(several.aggregate(n=several.unit_id.nunique()))[0]["n"])
 
-    def _with(self, variants: Sequence[str], irregular: Table) -> Tally:
+    def _with(self, irregular: Table) -> Tally:
         """Count what was logged of the regular units, and these exposures of the irregular ones."""
-        assert self._irregular is not None  # noqa: S101  both callers have looked
-        theirs = self.logged.filter(self.logged.unit_id.isin(self._irregular.unit_id), self.logged.bot == 0)
-        asked = tuple(variants)
-        regular = add(self.logged_tally(asked), self._count(theirs, asked), -1)
-        return add(regular, self._count(irregular, asked))
+        return add(add(self.logged_tally, self._count(self._theirs), -1), self._count(irregular))
 
-    def _count(self, exposures: Table, variants: tuple[str, ...]) -> Tally:
-        return read(self._reader.rows(tallied(exposures, variants)), variants)
+    def _count(self, exposures: Table) -> Tally:
+        return read(self._reader.rows(tallied(exposures, self._variants)), self._variants)
+
+    def _since(self, start_ms: int, end_ms: int | None = None) -> Table:
+        """Give all exposures from a time on, and not after another, for a query that reads them all."""
+        table = self._reader.table("exposures")
+        found = table.filter(self._reader.equals(table, "experiment", self._key))
+        found = found.filter(table.exposed_at_ms >= start_ms) if start_ms else found
+        return found if end_ms is None else found.filter(self._reader.likely(table.exposed_at_ms <= end_ms))
 
     @cached_property
     def _irregular(self) -> Table | None:
@@ -98,23 +139,39 @@ class Exposures:
         table = self._reader.temporary(union_of(found).distinct())
         return table if self._reader.rows(table.limit(1)) else None
 
-    @property
+    @cached_property
     def _several(self) -> Table:
         """The visitors with several exposures; a lake has a list of them, of which an earlier export knew nothing."""
-        told = "repeats" in self._reader.tables
-        seen = self._reader.table("repeats" if told else "exposures")
+        if "repeats" in self._reader.tables:
+            listed = self._reader.table("repeats")
+            return listed.filter(listed.experiment == self._key).select("unit_id")
+        seen = self._reader.table("exposures")
         seen = seen.filter(seen.experiment == self._key)
-        if told:
-            return seen.select("unit_id")
-        counted = seen.group_by("unit_id").aggregate(n=seen.count())
-        return counted.filter(counted.n > 1).select("unit_id")
+        if self.kept is None or not self.kept.until_ms:
+            return self._reader.temporary(_twice(seen))
+        late = self._reader.table("late_exposures")
+        late = late.filter(late.experiment == self._key)
+        fresh = self._reader.temporary(self._since(self.kept.until_ms).select("unit_id", "variant"))
+        others = seen.select(other_id=seen.unit_id, other_variant=seen.variant)
+        both = fresh.cross_join(others)  # in this order, see facts.placed
+        found = [
+            _twice(seen.filter(seen.unit_id.isin(late.unit_id))),
+            both.filter(both.unit_id == both.other_id, both.variant != both.other_variant).select("unit_id"),
+        ]
+        if self.kept.repeats:
+            found.append(seen.filter(seen.unit_id.isin(list(self.kept.repeats))).select("unit_id"))
+        return self._reader.temporary(union_of(found).distinct())
+
+    @cached_property
+    def _theirs(self) -> Table:
+        """The irregular units' exposures, as they were logged."""
+        assert self._irregular is not None  # noqa: S101  every caller has looked
+        return self.logged.filter(self.logged.unit_id.isin(self._irregular.unit_id), self.logged.bot == 0)
 
     @cached_property
     def _resolved(self) -> Table:
         """The irregular units' exposures: devices of one customer are one unit, and its earliest exposure counts."""
-        assert self._irregular is not None  # noqa: S101  every caller has looked
-        theirs = self.logged.filter(self.logged.unit_id.isin(self._irregular.unit_id), self.logged.bot == 0)
-        one = self._reader.as_units(theirs.select(*_COLUMNS))
+        one = self._reader.as_units(self._theirs.select(*_COLUMNS))
         # The row itself: what SQLite gives beside several minima may be of any row.
         first = ibis.window(
             group_by=[one.unit_id, one.variant], order_by=[one.exposed_at_ms, one.epoch, one.attributes]
@@ -132,3 +189,8 @@ class Exposures:
     def _settled(self) -> Table:
         """The irregular units' exposures, of those who saw one variant."""
         return self._resolved.filter(self._resolved.unit_id.notin(self._repeated.unit_id))
+
+
+def _twice(exposures: Table) -> Table:
+    counted = exposures.group_by("unit_id").aggregate(n=exposures.count())
+    return counted.filter(counted.n > 1).select("unit_id")

@@ -1,12 +1,14 @@
 """Puts questions to one store: its tables as expressions, and the few rows of an answer."""
 
+from collections.abc import Callable
 from typing import Any
 
 import ibis
 from ibis import _
 from ibis.expr.types import Table
 
-from analysis.engine import equals, fetch, materialise, table_names
+from analysis.beside import Beside
+from analysis.engine import fetch, is_common, likely, materialise, named, table_names
 
 
 class Reader:
@@ -17,6 +19,7 @@ class Reader:
         self.tables = table_names(backend)
         self._held: dict[str, bool] = {}
         self._temporary = 0
+        self.beside: Beside | None = None
 
     def table(self, name: str) -> Table:
         """Give one of the store's tables."""
@@ -27,6 +30,13 @@ class Reader:
         """Run an expression with few rows."""
         return fetch(self._backend, expression)
 
+    def begin(self, expression: Any) -> Callable[[], list[dict[str, Any]]]:
+        """Begin to run an expression with few rows, beside what is asked next if the engine can; what is given waits for them."""
+        if self.beside is None:
+            return lambda: self.rows(expression)
+        wait = self.beside.begin(self._backend.compile(expression))
+        return lambda: named(expression, wait())
+
     def temporary(self, expression: Table) -> Table:
         """Run an expression into a temporary table of the engine's, and give that."""
         self._temporary += 1
@@ -35,7 +45,12 @@ class Reader:
 
     def equals(self, table: Table, column: str, value: str) -> Any:
         """Give the condition that a column has a value, for a query that reads all rows that have it."""
-        return equals(self._backend, table, column, value)
+        condition = table[column] == value
+        return self.likely(condition) if is_common(self._backend, table, column, value) else condition
+
+    def likely(self, condition: Any) -> Any:
+        """Tell the engine that nearly all rows meet a condition, so that it need not look for them."""
+        return likely(self._backend, condition)
 
     def holds(self, name: str) -> bool:
         """Tell whether a table has rows; most stores link nobody, and need no joins for it."""

@@ -12,6 +12,7 @@ from analysis.checks import check
 from analysis.decomposition import decompose
 from analysis.explained import funnel, interactions, quantile_arms, segments
 from analysis.facts import HISTORY_DAYS
+from analysis.kept import keep
 from analysis.lifts import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Capped, Lift, compare
 from analysis.metrics import Metric, columns_of
 from analysis.moments import Moments
@@ -81,7 +82,11 @@ def report(
                 f"orders: found {', '.join(foreign)} beside {loaded.shop.currency}; wanted one currency"
             )
         study, strays = read_study(source, loaded, experiment, now_ms)
-        return _report(source, loaded, study, strays, beside, bayesian=bayesian)
+        found = _report(source, loaded, study, strays, beside, bayesian=bayesian)
+        due = source.exposed(study.asked).due()
+    if due is not None:
+        keep(store, due)
+    return found
 
 
 def _experiment(loaded: Configs, key: str) -> Experiment:
@@ -142,7 +147,7 @@ def _report(
         primary=primary,
         guardrails=guardrails,
         verdict=outlook(study, metrics, verdict),
-        earlier_exposures=source.exposed(asked).earlier(asked.variants, asked.since),
+        earlier_exposures=source.exposed(asked).earlier(asked.since),
         orders={
             "counted": counted,
             "elsewhere": fates.get("known", 0) - counted,

@@ -16,7 +16,7 @@ from ibis import _
 from ibis.expr.types import Table
 
 from analysis.cells import Cell, Place, cells_of, centres_of, counted, merged, summed, units_by_place
-from analysis.engine import begin_snapshot, connect, json_text
+from analysis.engine import begin_snapshot, connected, json_text
 from analysis.exposed import Exposures
 from analysis.facts import (
     UNIT_COLUMN,
@@ -69,7 +69,7 @@ class Source(Reader):
         super().__init__(backend)
         self.currency = shop.currency
         self.rules = shop.orders
-        self._exposed: dict[tuple[str, int], Exposures] = {}
+        self._exposed: dict[tuple[Any, ...], Exposures] = {}
         self._means: dict[int, dict[str, float | None]] = {}
         self._prepared: dict[str, tuple[Table, Table]] = {}
 
@@ -130,16 +130,14 @@ class Source(Reader):
 
     def exposed(self, asked: Asked) -> Exposures:
         """Give who was exposed to an experiment."""
-        return self._exposures(asked.experiment, asked.as_of_ms)
-
-    def _exposures(self, key: str, as_of_ms: int) -> Exposures:
-        if (key, as_of_ms) not in self._exposed:
-            self._exposed[key, as_of_ms] = Exposures(self, key, as_of_ms)
-        return self._exposed[key, as_of_ms]
+        key = (asked.experiment, asked.as_of_ms, *asked.variants)
+        if key not in self._exposed:
+            self._exposed[key] = Exposures(self, asked.experiment, asked.variants, asked.as_of_ms)
+        return self._exposed[key]
 
     def units_by_day(self, asked: Asked) -> tuple[dict[Place, int], int]:
         """Count the units of every variant by epoch and day, and the exposures that name a variant that is not declared."""
-        return units_by_day(self.exposed(asked).tally(asked.variants), asked.since)
+        return units_by_day(self.exposed(asked).tally, asked.since)
 
     def cells(
         self, asked: Asked, units: Mapping[Place, int], columns: Sequence[str], before: Sequence[str], by: Sequence[str]
@@ -189,6 +187,7 @@ class Source(Reader):
             before: Those over its history.
             attributes: Of the exposure, that will be broken down by.
         """
+        self.exposed(asked).begin_to_count()
         joined = self._joined_afresh(asked, [*columns, *before], attributes)
         if not any(name.startswith("followed_") for name in columns):  # repeats look beyond the window
             joined = joined.filter((joined.inside + joined.before) > 0)
@@ -296,8 +295,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     Raises:
         StoreError: There is no store at the URL.
     """
-    backend, shown = connect(url)
-    try:
+    with connected(url) as (backend, shown):
         wanted = {"exposures", "interactions", "orders", "order_lines", "epochs", "aliases", "identities"}
         source = Source(backend, shop)
         missing = wanted - source.tables
@@ -305,7 +303,9 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
             raise StoreError(
                 f"--store: found no tables {', '.join(sorted(missing))} in {shown}; wanted a crosslift store"
             )
-        begin_snapshot(backend)
-        yield source
-    finally:
-        backend.disconnect()
+        source.beside = begin_snapshot(backend)
+        try:
+            yield source
+        finally:
+            if source.beside is not None:
+                source.beside.close()

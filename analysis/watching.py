@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis import spark
 from experiments.errors import StoreError
 
 if TYPE_CHECKING:
@@ -25,9 +26,14 @@ def store_state(url: str) -> Hashable:
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
         return tuple(_file_state(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
-    if url.startswith("parquet:"):
-        paths = sorted(Path(url.removeprefix("parquet:")).rglob("*"))
-        return tuple((str(path), *_file_state(path)) for path in paths)
+    if url.startswith(("parquet:", "spark:")):
+        folder = Path(url.removeprefix("parquet:")) if url.startswith("parquet:") else spark.parse(url).folder
+        if folder is not None:
+            return tuple((str(path), *_file_state(path)) for path in sorted(folder.rglob("*")))
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise StoreError(
+            "--watch: found a store that cannot tell when it changes; wanted SQLite, PostgreSQL or a folder"
+        )
     try:
         import psycopg
     except ImportError as error:

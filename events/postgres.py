@@ -197,6 +197,9 @@ class PostgresStore(SqlStore):
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CATALOGUE_LOCK,))
             yield lambda query, values=(): connection.execute(_marked(query), values)
 
+    def _wait_for_exposures(self, execute: Execute) -> None:
+        execute("LOCK TABLE exposures IN SHARE ROW EXCLUSIVE MODE")
+
     @contextmanager
     def snapshot(self) -> Iterator[Fetch]:
         """Open one consistent view of all tables; rows come in a stream."""

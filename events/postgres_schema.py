@@ -56,4 +56,33 @@ CREATE FUNCTION content_hash(VARIADIC parts text[]) RETURNS bigint LANGUAGE sql 
 
 _PAID_REFUNDS = "ALTER TABLE refunds ADD COLUMN paid_minor bigint, ADD COLUMN discrepancy_minor bigint"
 
-MIGRATIONS = {"001_tables": _EXPOSURES_AND_INTERACTIONS + _ORDERS + _CATALOGUE, "004_paid_refunds": _PAID_REFUNDS}
+_KEPT_TALLIES = """
+CREATE TABLE kept_tallies (
+  experiment text COLLATE "C" PRIMARY KEY, announced_at_ms bigint NOT NULL, until_ms bigint NOT NULL, content text NOT NULL);
+CREATE TABLE late_exposures (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, experiment text COLLATE "C" NOT NULL, unit_id text COLLATE "C" NOT NULL,
+  variant text COLLATE "C" NOT NULL, epoch bigint NOT NULL, exposed_at_ms bigint NOT NULL, attributes text COLLATE "C" NOT NULL,
+  bot bigint NOT NULL, sign bigint NOT NULL);
+CREATE INDEX exposures_by_time ON exposures USING brin (exposed_at_ms);
+CREATE FUNCTION log_late_exposure() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP <> 'INSERT' AND EXISTS (SELECT 1 FROM kept_tallies WHERE experiment = OLD.experiment) THEN
+    INSERT INTO late_exposures (experiment, unit_id, variant, epoch, exposed_at_ms, attributes, bot, sign)
+      VALUES (OLD.experiment, OLD.unit_id, OLD.variant, OLD.epoch, OLD.exposed_at_ms, OLD.attributes, OLD.bot, -1);
+  END IF;
+  IF TG_OP <> 'DELETE' AND EXISTS (SELECT 1 FROM kept_tallies WHERE experiment = NEW.experiment) THEN
+    INSERT INTO late_exposures (experiment, unit_id, variant, epoch, exposed_at_ms, attributes, bot, sign)
+      VALUES (NEW.experiment, NEW.unit_id, NEW.variant, NEW.epoch, NEW.exposed_at_ms, NEW.attributes, NEW.bot, 1);
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER late_insert AFTER INSERT ON exposures FOR EACH ROW
+  WHEN (NEW.exposed_at_ms < (extract(epoch FROM clock_timestamp()) - 86400) * 1000) EXECUTE FUNCTION log_late_exposure();
+CREATE TRIGGER late_change AFTER UPDATE OR DELETE ON exposures FOR EACH ROW EXECUTE FUNCTION log_late_exposure();
+"""
+
+MIGRATIONS = {
+    "001_tables": _EXPOSURES_AND_INTERACTIONS + _ORDERS + _CATALOGUE,
+    "004_paid_refunds": _PAID_REFUNDS,
+    "005_kept_tallies": _KEPT_TALLIES,
+}

@@ -6,7 +6,7 @@ from sqlite_utils import Database
 from sqlite_utils.db import Table
 from sqlite_utils.migrations import Migrations
 
-from events.sql import quarantine_digest
+from events.sql import EXPOSURE, is_integer, quarantine_digest
 
 MIGRATIONS = Migrations("crosslift")
 
@@ -91,6 +91,25 @@ def add_paid_refunds(db: Database) -> None:
     """Keep what a refund's transactions paid back beside what its lines say."""
     db.execute("ALTER TABLE refunds ADD COLUMN paid_minor INTEGER")
     db.execute("ALTER TABLE refunds ADD COLUMN discrepancy_minor INTEGER")
+
+
+@MIGRATIONS(name="005_kept_tallies")
+def keep_tallies(db: Database) -> None:
+    """Let reports keep what they counted of days that are over, and log whatever changes such a day's exposures."""
+    kept = {"experiment": str, "announced_at_ms": int, "until_ms": int, "content": str}
+    _create(db, "kept_tallies", kept, pk="experiment")
+    columns = {name: int if is_integer(name) else str for name in EXPOSURE}
+    _create(db, "late_exposures", {"id": int, **columns, "sign": int}, pk="id")
+    db.execute("CREATE INDEX exposures_by_time ON exposures (exposed_at_ms)")
+    for event, sides in (("INSERT", {"NEW": 1}), ("UPDATE", {"OLD": -1, "NEW": 1}), ("DELETE", {"OLD": -1})):
+        for side, sign in sides.items():
+            values = ", ".join(f"{side}.{name}" for name in columns)
+            db.execute(f"""
+                CREATE TRIGGER late_{event.lower()}_{side.lower()} AFTER {event} ON exposures
+                WHEN {side}.exposed_at_ms < (unixepoch() - 86400) * 1000
+                  AND EXISTS (SELECT 1 FROM kept_tallies WHERE experiment = {side}.experiment)
+                BEGIN INSERT INTO late_exposures ({", ".join(columns)}, sign) VALUES ({values}, {sign}); END
+            """)  # noqa: S608
 
 
 def _create_orders(db: Database) -> None:

@@ -229,6 +229,30 @@ class SqlStore(ABC):
         """Give the folders that were exported to."""
         return [str(path) for (path,) in self._read("SELECT path FROM lakes ORDER BY path")]
 
+    def announce_tally(self, experiment: str, at_ms: int) -> None:
+        """Begin to log what changes the exposures of past days; Store.announce_tally says what for."""
+        with self._transaction() as execute:
+            self._wait_for_exposures(execute)
+            announce = "INSERT INTO kept_tallies VALUES (?, ?, 0, '') ON CONFLICT (experiment) DO NOTHING"
+            execute(announce, (experiment, at_ms))
+
+    @abstractmethod
+    def _wait_for_exposures(self, execute: Execute) -> None:
+        """Within a transaction, wait for whoever writes exposures just now."""
+
+    def keep_tally(
+        self, experiment: str, read: tuple[int, int], until_ms: int, content: str, counted: Sequence[int]
+    ) -> None:
+        """Keep what a report counted, unless another was quicker; Store.keep_tally says how."""
+        keep = (
+            "UPDATE kept_tallies SET until_ms = ?, content = ?"
+            " WHERE experiment = ? AND announced_at_ms = ? AND until_ms = ?"
+        )
+        with self._transaction() as execute:
+            if execute(keep, (until_ms, content, experiment, *read)).rowcount:
+                for one in counted:
+                    execute("DELETE FROM late_exposures WHERE id = ?", (one,))
+
     def prune_interactions(self, before_ms: int) -> int:
         """Delete interactions of before a time, a few at a time so that nobody waits; give how many."""
         delete = (
@@ -304,6 +328,8 @@ class SqlStore(ABC):
                 for table, columns in IDENTIFYING.items():
                     for column in columns:
                         execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (pseudonym, name))  # noqa: S608
+            for table in ("kept_tallies", "late_exposures"):  # they name units; reports count once more
+                execute(f"DELETE FROM {table}")  # noqa: S608
             for one in quarantined:
                 execute("DELETE FROM quarantine WHERE id = ?", (one,))
         return changed | {"quarantine": len(quarantined)}

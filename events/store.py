@@ -116,6 +116,29 @@ class Store(Protocol):
         """Copy the whole store to a new file while it is written to; the copy is one moment's state."""
         ...
 
+    def announce_tally(self, experiment: str, at_ms: int) -> None:
+        """
+        Begin to log what changes the exposures of an experiment that are more than a day old.
+
+        What is read of them after this, and logged after that reading, is all there is: a report may keep what it counted.
+        """
+        ...
+
+    def keep_tally(
+        self, experiment: str, read: tuple[int, int], until_ms: int, content: str, counted: Sequence[int]
+    ) -> None:
+        """
+        Keep what a report counted of the exposures before a time, unless another report was quicker.
+
+        Args:
+            experiment: Its key.
+            read: `announced_at_ms` and `until_ms` of the kept tally that the report began with.
+            until_ms: Exposures before it are in the tally.
+            content: The tally.
+            counted: The logged exposures that are in it too, by id.
+        """
+        ...
+
     def prune_interactions(self, before_ms: int) -> int:
         """Delete interactions of before a time; give how many."""
         ...

@@ -78,12 +78,9 @@ def _order(dice: np.random.Generator, number: int, unit: str, variant: str, at: 
     )  # fmt: skip
 
 
-@pytest.fixture
-def filled(store: Store, write_configs: WriteConfigs) -> tuple[World, pd.DataFrame]:
-    """A store of random events, and one row per unit with every column worked out apart."""
+def random_events() -> tuple[list[Any], list[dict[str, Any]]]:
+    """Make up events of every kind, and one row per unit with every column worked out apart."""
     dice = np.random.default_rng(7)
-    world = World(store, write_configs(files={"catalog.yaml": CATALOG}, ab=DECLARED))
-    world.declare()
     exposures = _exposures(dice)
     records: list[Any] = list(exposures)
     rows = []
@@ -108,6 +105,15 @@ def filled(store: Store, write_configs: WriteConfigs) -> tuple[World, pd.DataFra
         inside = [order for order in orders if start <= order.ordered_at_ms < end]
         before = [order for order in orders if start - 90 * DAY <= order.ordered_at_ms < start]
         rows.append(_row(one, inside, before, orders, done))
+    return records, rows
+
+
+@pytest.fixture
+def filled(store: Store, write_configs: WriteConfigs) -> tuple[World, pd.DataFrame]:
+    """A store of random events, and what they come to."""
+    world = World(store, write_configs(files={"catalog.yaml": CATALOG}, ab=DECLARED))
+    world.declare()
+    records, rows = random_events()
     store.write(records)
     return world, pd.DataFrame(rows)
 

@@ -1,0 +1,104 @@
+"""A real Spark cluster for tests: a standalone master and its workers as processes, from the PyPI package, on free ports of this machine."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+START_S = 60
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # starting costs more than all that tests do
+
+
+def java() -> str | None:
+    """Find Java, as Spark does."""
+    home = os.environ.get("JAVA_HOME")
+    return shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+
+
+def lacking() -> str | None:
+    """Say what a cluster lacks here."""
+    if find_spec("pyspark") is None:
+        return "pyspark is not installed: pip install 'crosslift[spark]'"
+    return None if java() else "Java is not installed; `make test` installs it"
+
+
+class SparkCluster:
+    """
+    A master and its workers.
+
+    Attributes:
+        folder: Where they write; `conf` in it, as SPARK_CONF_DIR, lets applications start quickly.
+        processes: The master, and then the workers.
+        master: Its URL.
+    """
+
+    def __init__(self, workers: int = 2, cores: int = 1, memory: str = "1g") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="crosslift-spark-"))
+        (self.folder / "conf").mkdir()
+        settings = f"spark.executor.extraJavaOptions {QUICK}\nspark.executor.memory 600m\n"
+        (self.folder / "conf" / "spark-defaults.conf").write_text(settings, encoding="utf-8")
+        self.processes: list[subprocess.Popen[bytes]] = []
+        try:
+            self._start("master.Master")
+            self.master = self._wait(0, r"Starting Spark master at (spark://\S+)")[1]
+            share = ["--cores", str(cores), "--memory", memory, "--work-dir", str(self.folder / "work"), self.master]
+            for _ in range(workers):
+                self._start("worker.Worker", *share)
+            for number in range(1, workers + 1):
+                self._wait(number, "Successfully registered with master")
+        except BaseException:
+            self.remove()
+            raise
+
+    def _start(self, program: str, *arguments: str) -> None:
+        """Start a part on loopback, its web page too; it ends with who started it, however that ends."""
+        import pyspark
+
+        home = Path(pyspark.__file__).parent
+        place = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
+        classes = ["-cp", f"{home / 'jars'}/*", f"org.apache.spark.deploy.{program}"]
+        with self._log(len(self.processes)).open("wb") as output:
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", str(java()), *QUICK.split(), "-Xmx256m", *classes, *place, *arguments],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                env=os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.13"},
+            )  # fmt: skip
+        self.processes.append(process)
+
+    def _log(self, number: int) -> Path:
+        return self.folder / f"{number}.log"
+
+    def _wait(self, number: int, ready: str) -> re.Match[str]:
+        """Wait until a part says that it is ready."""
+        told = ""
+        for _ in range(START_S * 20):
+            told = self._log(number).read_text(encoding="utf-8", errors="replace")
+            found = re.search(ready, told)
+            if found:
+                return found
+            if self.processes[number].poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"Spark did not start: {told[-2000:]}")
+
+    def url(self, lake: Path) -> str:
+        """Give the store's URL of a lake."""
+        return f"{self.master}?lake={lake}"
+
+    def remove(self) -> None:
+        """End what was started, executors too, and delete its folder."""
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
