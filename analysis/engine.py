@@ -14,7 +14,7 @@ from ibis import udf
 
 from analysis import spark
 from analysis.beside import Beside, begin_reading
-from events.lake import MANIFEST, TABLES
+from events.lake import MANIFEST, REPEATS, TABLES
 from events.sql import is_integer
 from experiments.errors import StoreError
 
@@ -105,7 +105,9 @@ def _connect_lake(folder: Path) -> Any:
         files = f"{escape(str(folder / name))}/**/*.parquet".replace("'", "''")
         if any((folder / name).glob("**/*.parquet")):
             backend.raw_sql(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{files}', hive_partitioning = false)")  # noqa: S608
-        elif name != "repeats":  # which older lakes have not
+        elif name == "repeats":
+            backend.raw_sql(f"CREATE VIEW repeats AS {REPEATS}")
+        else:
             columns = ", ".join(f"{one} {'BIGINT' if is_integer(one) else 'VARCHAR'}" for one in table.columns)
             backend.raw_sql(f"CREATE TABLE {name} ({columns})")
     return backend

@@ -141,7 +141,7 @@ class Exposures:
 
     @cached_property
     def _several(self) -> Table:
-        """The visitors with several exposures; a lake has a list of them, of which an earlier export knew nothing."""
+        """The visitors with several exposures; a lake has a list of them."""
         if "repeats" in self._reader.tables:
             listed = self._reader.table("repeats")
             return listed.filter(listed.experiment == self._key).select("unit_id")

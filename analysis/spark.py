@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from events.lake import MANIFEST, TABLES
+from events.lake import MANIFEST, REPEATS, TABLES
 from events.sql import is_integer
 from experiments.errors import StoreError
 
@@ -213,6 +213,8 @@ def _show_tables(session: "SparkSession", store: SparkStore) -> None:
         if _has(session, store, name):
             read = session.read.schema(", ".join(f"{one} {kind}" for one, kind in columns.items()))
             rows = read.option("recursiveFileLookup", True).parquet(store.path(name))
+        elif name == "repeats":
+            rows = session.sql(REPEATS)
         else:
             rows = session.range(0).selectExpr(*(f"CAST(NULL AS {kind}) AS {one}" for one, kind in columns.items()))
         rows.createOrReplaceTempView(name)

@@ -121,7 +121,9 @@ def confidence_python() -> str:
     python = ENVIRONMENT / "bin" / "python"
     if not python.is_file():
         subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", SPOTIFY_CONFIDENCE, "pyarrow"], check=True)
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "--quiet", SPOTIFY_CONFIDENCE, "duckdb", "pyarrow"], check=True
+        )
     return str(python)
 
 

@@ -54,6 +54,8 @@ class _Table:
     archived: bool = False
 
 
+# Also for readers of lakes of before there was such a table.
+REPEATS = "SELECT experiment, unit_id FROM exposures GROUP BY experiment, unit_id HAVING COUNT(*) > 1"
 TABLES = {
     "exposures": _Table(EXPOSURE, "exposures t", "t.exposed_at_ms", "t.experiment, t.unit_id, t.variant"),
     "interactions": _Table(INTERACTION, "interactions t", "t.occurred_at_ms", "t.event_id", archived=True),
@@ -71,7 +73,7 @@ TABLES = {
     # The units that saw several variants: the store has an index that tells, readers of files would have to group all.
     "repeats": _Table(
         ("experiment", "unit_id"),
-        "(SELECT experiment, unit_id FROM exposures GROUP BY experiment, unit_id HAVING COUNT(*) > 1) t",
+        f"({REPEATS}) t",
         "",
         "t.experiment, t.unit_id",
     ),
