@@ -191,7 +191,11 @@ def measured(visitors: int, folder: Path) -> list[list[str]]:
             server.remove()
     told = lifts(runs["`crosslift report`, Parquet by DuckDB"].printed)
     for name, one in runs.items():
-        agree(told, lifts(one.printed) if "crosslift" in name or "same" in name else json.loads(one.printed.splitlines()[-1]), name)
+        agree(
+            told,
+            lifts(one.printed) if "crosslift" in name or "same" in name else json.loads(one.printed.splitlines()[-1]),
+            name,
+        )
     rows = [[f"{visitors:,}", "bare SQL of three figures, SQLite", f"{bare:.1f}", "", "", "1"]]
     for name, one in runs.items():
         figures = [f"{one.seconds:.1f}", f"{one.cpu_seconds:.1f}", f"{one.megabytes:,.0f}"]
