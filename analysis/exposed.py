@@ -94,9 +94,7 @@ class Exposures:
 
     def due(self) -> Due | None:
         """Give what is worth keeping of it, in a store that can keep it."""
-        if (
-            "kept_tallies" not in self._reader.tables
-        ):  # of an earlier version, which the next `crosslift serve` brings up to date
+        if "kept_tallies" not in self._reader.tables:  # a lake, or a store that waits for its next migration
             return None
         until_ms = worth_keeping(self.logged_tally, self.kept)
         if until_ms is None:

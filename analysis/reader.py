@@ -43,6 +43,10 @@ class Reader:
         table: Table = materialise(self._backend, expression, f"report_{self._temporary}_")
         return table
 
+    def shallow(self, expression: Table) -> Table:
+        """Give an expression that others can be built on: SQLite's parser gives up on selections nested deeply."""
+        return self.temporary(expression) if self._backend.name == "sqlite" else expression
+
     def equals(self, table: Table, column: str, value: str) -> Any:
         """Give the condition that a column has a value, for a query that reads all rows that have it."""
         condition = table[column] == value

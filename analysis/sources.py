@@ -204,7 +204,7 @@ class Source(Reader):
         return self._joined_afresh(asked, columns, [name for name in by if name not in ("epoch", "day")])
 
     def _joined_afresh(self, asked: Asked, columns: Sequence[str], attributes: Sequence[str]) -> Table:
-        facts, parts = self.facts(asked, columns), self.exposed(asked).parts(asked.since)
+        facts, parts = self.shallow(self.facts(asked, columns)), self.exposed(asked).parts(asked.since)
         # Each part by itself: engines that join by look-ups cannot look up a union.
         return self.attributed(union_of([placed(facts, kept_exposures(one), asked) for one in parts]), attributes)
 

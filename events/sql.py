@@ -34,6 +34,7 @@ IDENTIFYING = {
     "identities": ("customer_id", "unit_id"),
 }  # the columns that hold a person's ids
 PRUNED_AT_ONCE = 20_000
+DELETED_AT_ONCE = 500
 _PRUNED = "interactions_pruned_before_ms"
 FORGOTTEN = "forgotten-"  # begins the pseudonyms of visitors who were forgotten
 
@@ -250,8 +251,9 @@ class SqlStore(ABC):
         )
         with self._transaction() as execute:
             if execute(keep, (until_ms, content, experiment, *read)).rowcount:
-                for one in counted:
-                    execute("DELETE FROM late_exposures WHERE id = ?", (one,))
+                for start in range(0, len(counted), DELETED_AT_ONCE):
+                    part = counted[start : start + DELETED_AT_ONCE]
+                    execute(f"DELETE FROM late_exposures WHERE id IN ({', '.join('?' * len(part))})", part)  # noqa: S608
 
     def prune_interactions(self, before_ms: int) -> int:
         """Delete interactions of before a time, a few at a time so that nobody waits; give how many."""

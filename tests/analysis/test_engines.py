@@ -222,10 +222,10 @@ def test_a_spark_cluster_reports_what_sqlite_does(cluster: SparkCluster, all_of_
     shutil.copytree(all_of_it.lake, lake)
     for name in ("repeats", "refunds"):
         shutil.rmtree(lake / name)
-    arguments = ("report", "ab", "--with", "cd", "--bayesian", "--as-of", AS_OF, "--store", cluster.url(lake))
-    told = crosslift(*arguments, configs=all_of_it.configs)
+    told = crosslift("report", "ab", "--as-of", AS_OF, "--store", cluster.url(lake), configs=all_of_it.configs)
     assert (told.returncode, told.stderr) == (0, "")
-    assert_close(all_of_it.expected, json.loads(told.stdout))
+    beside = ("interactions", "bayesian")  # of which Spark makes nothing of its own, and takes long for
+    assert_close({k: v for k, v in all_of_it.expected.items() if k not in beside}, json.loads(told.stdout))
 
 
 def crosslift(*arguments: str, configs: Path, **environment: str) -> subprocess.CompletedProcess[str]:

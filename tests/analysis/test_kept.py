@@ -123,7 +123,7 @@ def test_a_report_that_keeps_what_it_counted_says_what_one_from_scratch_does(
         assert _kept_until(world.store) == TODAY - 2 * DAY
         assert _incremental(world, as_of) == first
         dice = random.Random(engine)
-        for round_ in range(6):
+        for round_ in range(3):
             for number in range(10):
                 _disturb(world, dice.randrange(1, 790) // 10 * 10 + number)
             assert _incremental(world, as_of) == _from_scratch(world, as_of), round_
