@@ -130,11 +130,11 @@ class Exposures:
     @cached_property
     def _irregular(self) -> Table | None:
         """The visitors of whom more than one exposure may have to be put together; None where there are none."""
-        found = [self._several]
+        table = self._several
         if self._reader.holds("aliases"):
             aliases = self._reader.table("aliases")
-            found += [aliases.select(unit_id=aliases.visitor_id), aliases.select("unit_id")]
-        table = self._reader.temporary(union_of(found).distinct())
+            linked = [aliases.select(unit_id=aliases.visitor_id), aliases.select("unit_id")]
+            table = self._reader.temporary(union_of([table, *linked]).distinct())
         return table if self._reader.rows(table.limit(1)) else None
 
     @cached_property

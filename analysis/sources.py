@@ -288,7 +288,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     Open a store for reading, all of it as of one moment.
 
     Args:
-        url: `sqlite:///FILE`, `postgresql://...` or `parquet:DIR`.
+        url: `sqlite:///FILE`, `postgresql://...`, `parquet:DIR`, `spark://HOST:PORT?lake=DIR`, or another that Ibis knows.
         shop: Its currency and order rules.
 
     Raises:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.declared import PRODUCTS, declare
-from benchmarks.results import machine, table, write_section
+from benchmarks.results import machine, milliseconds, table, write_section
 from events import open_store
 from server.cli import THREADS
 from server.keys import create_key
@@ -96,8 +96,8 @@ class Running:
             raise RuntimeError(done.stdout)
         return Load(
             float(re.findall(r"Requests/sec:\s+([\d.]+)", done.stdout)[0]),
-            _milliseconds(re.findall(r"\n +50%\s+(\S+)", done.stdout)[0]),
-            _milliseconds(re.findall(r"\n +99%\s+(\S+)", done.stdout)[0]),
+            milliseconds(re.findall(r"\n +50%\s+(\S+)", done.stdout)[0]),
+            milliseconds(re.findall(r"\n +99%\s+(\S+)", done.stdout)[0]),
             1e6 * spent / int(re.findall(r"(\d+) requests in", done.stdout)[0]),
         )
 
@@ -121,13 +121,6 @@ class Running:
     def _cpu_s(self) -> float:
         stats = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in self._pids()]
         return sum(int(one[11]) + int(one[12]) for one in stats) / TICKS
-
-
-def _milliseconds(text: str) -> float:
-    for unit, factor in (("us", 0.001), ("ms", 1.0), ("s", 1000.0)):
-        if text.endswith(unit):
-            return float(text.removesuffix(unit)) * factor
-    raise ValueError(text)
 
 
 @contextmanager

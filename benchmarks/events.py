@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.results import machine, median, table, write_section
+from benchmarks.results import machine, median, milliseconds, table, write_section
 from events import Interaction, open_store
 from events.sql import INTERACTION
 from experiments.tokens import Claim, Signer
@@ -104,8 +104,8 @@ class Served:
             raise RuntimeError(done.stdout)
         return Load(
             float(re.findall(r"Requests/sec:\s+([\d.]+)", done.stdout)[0]) * size,
-            _milliseconds(re.findall(r"\n +50%\s+(\S+)", done.stdout)[0]),
-            _milliseconds(re.findall(r"\n +99%\s+(\S+)", done.stdout)[0]),
+            milliseconds(re.findall(r"\n +50%\s+(\S+)", done.stdout)[0]),
+            milliseconds(re.findall(r"\n +99%\s+(\S+)", done.stdout)[0]),
         )
 
     def workers_mb(self) -> float:
@@ -115,13 +115,6 @@ class Served:
         pids = Path(f"/proc/{main}/task/{main}/children").read_text().split()
         told = [re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in pids]
         return max(int(one[1]) for one in told if one) / 1024
-
-
-def _milliseconds(text: str) -> float:
-    for unit, factor in (("us", 0.001), ("ms", 1.0), ("s", 1000.0)):
-        if text.endswith(unit):
-            return float(text.removesuffix(unit)) * factor
-    raise ValueError(text)
 
 
 @contextmanager

@@ -18,6 +18,19 @@ def median(measure: Callable[[], float], runs: int = 3) -> float:
     return statistics.median(measure() for _ in range(runs))
 
 
+def milliseconds(text: str) -> float:
+    """
+    Read a time as wrk prints it, such as 1.20ms.
+
+    Raises:
+        ValueError: It has no unit that wrk has.
+    """
+    for unit, factor in (("us", 0.001), ("ms", 1.0), ("s", 1000.0)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    raise ValueError(text)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Write a Markdown table."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]

@@ -77,11 +77,6 @@ class PreparedOffer:
         self._usual = None if usual is None else encode(usual)
         self._declared = offer.model_dump(mode="json", exclude_none=True)
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether it is the same for every request."""
-        return self.offer.products is None
-
     def ids(self, viewing: Viewing) -> list[str]:
         """Give the ids of the products that it shows."""
         return chosen(self.offer, self._products, viewing)
