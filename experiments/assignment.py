@@ -13,7 +13,7 @@ depend on the other arms, so a changed weight moves only the units that must mov
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
@@ -79,7 +79,7 @@ class Step:
 class _Prepared:
     """What need not be done again for every unit: hashes begun, conditions sorted, outcomes made."""
 
-    __slots__ = ("audience", "begun", "even", "keys", "layered", "outside", "partial", "served", "weights")
+    __slots__ = ("arms", "audience", "even", "layered", "outside", "partial", "served")
 
     def __init__(self, experiment: Experiment) -> None:
         salt = experiment.salt or experiment.key
@@ -87,10 +87,8 @@ class _Prepared:
         self.audience = prepare(experiment.audience)
         self.layered = experiment.layer is not None
         self.partial = experiment.traffic < 1
-        self.keys = list(armed)
-        self.weights = list(armed.values())
-        self.even = len(set(self.weights)) == 1
-        self.begun = [sha256(f"variant:{salt}:{key}:".encode()).copy for key in armed]
+        self.even = len(set(armed.values())) == 1
+        self.arms = [(key, weight, sha256(f"variant:{salt}:{key}:".encode()).copy) for key, weight in armed.items()]
         self.served = {key: serve(experiment, key, "assigned") for key in armed}
         self.outside = {reason: _outside(experiment, reason) for reason in _OUTSIDE}
 
@@ -135,24 +133,16 @@ def choose(experiment: Experiment, unit_id: str) -> str:
 
 
 def _chosen(ready: _Prepared, unit_id: str) -> str:
-    unit, largest, chosen = unit_id.encode(), b"", ready.keys[0]
-    if not ready.even:
-        found = dict(zip(ready.keys, map(_score, ready.weights, map(_share, _digests(ready, unit))), strict=True))
-        return max(found, key=found.__getitem__)
-    for key, begun in zip(ready.keys, ready.begun, strict=True):  # equal weights: scores stand in the order of hashes
+    unit, even, chosen = unit_id.encode(), ready.even, ready.arms[0][0]
+    largest: Any = b"" if even else -1.0
+    for key, weight, begun in ready.arms:
         hashed = begun()
         hashed.update(unit)
-        digest = hashed.digest()
-        if digest > largest:
-            largest, chosen = digest, key
+        digest = hashed.digest()  # where weights are equal, scores stand in the order of hashes
+        score = digest if even else _score(weight, _share(digest))
+        if score > largest:
+            largest, chosen = score, key
     return chosen
-
-
-def _digests(ready: _Prepared, unit: bytes) -> Iterator[bytes]:
-    for begun in ready.begun:
-        hashed = begun()
-        hashed.update(unit)
-        yield hashed.digest()
 
 
 def unit_id_of(kind: str, visitor_id: str | None, context: Context) -> str | None:

@@ -73,9 +73,14 @@ class PreparedOffer:
         self._products = products
         self._encoded = encoded
         self._listed = frozenset(offer.products if isinstance(offer.products, list) else ())
+        self._is_relative = offer.products == "complements" or offer.kind == "bundle"
         usual = resolve(offer, products, {})
         self._usual = None if usual is None else encode(usual)
         self._declared = offer.model_dump(mode="json", exclude_none=True)
+
+    def varies(self, viewing: Viewing) -> bool:
+        """Tell whether what it shows, or its price as a bundle, may depend on this viewing."""
+        return self._is_relative or not self._listed.isdisjoint(viewing.avoid)
 
     def ids(self, viewing: Viewing) -> list[str]:
         """Give the ids of the products that it shows."""

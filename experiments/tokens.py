@@ -34,19 +34,19 @@ class _Mac:
 
     def __init__(self, key: bytes, beginning: bytes) -> None:
         block = (sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\0")
-        self._inner = sha256(bytes(byte ^ 0x36 for byte in block) + beginning)
-        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block) + beginning).copy
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block)).copy
 
     def of(self, rest: bytes) -> bytes:
         """Give it as base64url."""
-        inner, outer = self._inner.copy(), self._outer.copy()
+        inner, outer = self._inner(), self._outer()
         inner.update(rest)
         outer.update(inner.digest())
-        return _encode(outer.digest()[:_MAC_BYTES])
+        return b2a_base64(outer.digest()[:_MAC_BYTES], newline=False).translate(_URL_SAFE, b"=")
 
     def sign(self, told: tuple[Any, ...]) -> str:
-        """Give a token that says so: base64url of the JSON, a dot, base64url of its MAC."""
-        body = _encode(orjson.dumps(told))
+        """Give a token that says so: base64url (RFC 4648, section 5) of the JSON without padding, a dot, and of its MAC."""
+        body = b2a_base64(orjson.dumps(told), newline=False).translate(_URL_SAFE, b"=")
         return (body + b"." + self.of(body)).decode()
 
 
@@ -57,8 +57,14 @@ class Signer:
         self._exposure = _Mac(secret.encode(), b"exposure:")
         self._preview = _Mac(secret.encode(), b"preview:")
 
-    def sign(self, claim: Claim, now_s: int) -> str:
-        """Give the token: base64url of `[experiment, variant, unit, epoch, expires_s]`, a dot, base64url of the MAC."""
+    def sign(self, claim: tuple[str, str, str, int], now_s: int) -> str:
+        """
+        Give the token: base64url of `[experiment, variant, unit, epoch, expires_s]`, a dot, base64url of the MAC.
+
+        Args:
+            claim: A `Claim`, or its values.
+            now_s: The time, in seconds UTC.
+        """
         return self._exposure.sign((*claim, now_s + LIFETIME_S))
 
     def verify(self, token: str, at_s: int) -> Claim:
@@ -104,8 +110,3 @@ class Signer:
 
 def _decode(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _encode(data: bytes) -> bytes:
-    """Give base64url (RFC 4648, section 5) without padding."""
-    return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")

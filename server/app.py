@@ -2,7 +2,6 @@
 
 import gc
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -137,7 +136,6 @@ def _add_status_routes(app: Flask, parts: Parts) -> None:
 
 def app_from_environment() -> Flask:
     """Build the app of a worker process, from CROSSLIFT_CONFIGS and CROSSLIFT_STORE; the worker ends with its server."""
-    sys.setswitchinterval(0.001)  # seconds; so that the writer gets its turn soon while others read requests
     threading.Thread(target=_end_with, args=(os.getppid(),), name="crosslift-parent", daemon=True).start()
     rate = float(os.environ.get("CROSSLIFT_RATE_LIMIT") or 0) or None
     app = create_app(os.environ["CROSSLIFT_CONFIGS"], os.environ["CROSSLIFT_STORE"], watch=True, rate_limit=rate)

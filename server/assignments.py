@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from events.clock import now_ms
 from events.records import Exposure, parse
@@ -12,7 +12,6 @@ from experiments.assignment import Assignment, assign, draw, serve, unit_id_of
 from experiments.declaration import HOLDOUT, Experiment
 from experiments.errors import RequestError
 from experiments.holdout import HELD_OUT, PROGRAMME
-from experiments.offers import Viewing
 from experiments.tokens import Claim, Signer
 from server.live import Declarations, Live
 from server.problems import Problem
@@ -27,13 +26,6 @@ def mint_visitor_id(at_ms: int) -> str:
     return f"{at_ms:012x}{secrets.token_hex(10)}"
 
 
-class Given(NamedTuple):
-    """An assignment, and what an exposure of it would say; None for a unit that takes part in nothing."""
-
-    assignment: Assignment
-    claim: Claim | None = None
-
-
 class Asking:
     """One request's visitor and context, and what has been found out about them."""
 
@@ -41,7 +33,7 @@ class Asking:
         self.live = live
         self.visitor_id = visitor_id
         self.context = context
-        self.viewing = Viewing.of(context)
+        self.viewing = live.serving.narrowed(context)
         self.units = {kind: self._unit(kind) for kind in live.serving.units}
         self._taken: dict[str | None, bool] = {}
 
@@ -53,6 +45,15 @@ class Asking:
     def held(self) -> Held:
         """Give who is held out, as `Serving.resting` asks it."""
         return tuple([None if unit_id is None else held for unit_id, held in self.units.values()])
+
+    def claim(self, one: Served, given: Assignment) -> tuple[str, str, str, int] | None:
+        """Give what an exposure to an assignment would say, as a `Claim` does; None for a unit that takes part in nothing."""
+        unit_id = self.units[one.unit][0]
+        if given.reason == "assigned" and given.variant is not None and unit_id is not None and one.epoch is not None:
+            return one.key, given.variant, unit_id, one.epoch
+        if given.reason == "holdout" and unit_id is not None:
+            return claim_of(self.live, one.experiment, unit_id, self.context, given)
+        return None
 
     def is_taken(self, layer: str | None) -> bool:
         """Tell whether an experiment of a layer has the visitor: the controls of its others would stand beside its variants."""
@@ -73,26 +74,35 @@ class Answer:
     Attributes:
         asking: The request.
         given: The assignments that were made, by key.
+        exposable: Whether tokens are given.
+
+    `made` are the assignments as bits of `Serving.listed`; the others are `resting`, unless only some were asked for.
     """
 
     def __init__(
-        self, asking: Asking, given: dict[str, Given], resting: Held | None, signer: Signer, at_s: int
+        self, asking: Asking, given: dict[str, Assignment], made: int, resting: Held | None, signer: Signer, at_s: int
     ) -> None:
         self.asking = asking
         self.given = given
+        self.exposable = True
+        self._made = made
         self._resting = resting
         self._signer = signer
         self._at_s = at_s
 
-    def shown(self, shape: Shape = Served.shown) -> dict[str, dict[str, Any]]:
+    def shown(self, shape: Shape = Served.shown) -> dict[str, Any]:
         """Give the assignments by key, in the order of the declarations or as they were asked for, for orjson."""
-        serving, viewing, shown = self.asking.live.serving, self.asking.viewing, {}
+        asking, by_key, shown = self.asking, self.asking.live.serving.by_key, {}
         if self._resting is not None:
-            shown = serving.resting(self._resting, shape).shown(viewing)
+            shown = asking.live.serving.resting(self._resting, shape).shown(asking.viewing)
         for key, one in self.given.items():
-            served = serving.by_key.get(key)
-            token = None if one.claim is None else self._signer.sign(one.claim, self._at_s)
-            shown[key] = self._unknown(key) if served is None else shape(served, one.assignment, token, viewing)
+            served = by_key.get(key)
+            if served is None:
+                shown[key] = self._unknown(key)
+                continue
+            claim = asking.claim(served, one) if self.exposable else None
+            token = None if claim is None else self._signer.sign(claim, self._at_s)
+            shown[key] = served.encoded(shape, one, token, asking.viewing)
         return shown
 
     def _unknown(self, key: str) -> dict[str, Any]:
@@ -103,12 +113,10 @@ class Answer:
         """Count the assignments by reason."""
         counted: dict[str, int] = {}
         if self._resting is not None:
-            serving = self.asking.live.serving
-            made = sum(map(serving.bit, self.given))
-            resting = serving.resting(self._resting, Served.shown).reasons
-            counted = {reason: (bits & ~made).bit_count() for reason, bits in resting.items()}
+            resting = self.asking.live.serving.resting(self._resting, Served.shown).reasons
+            counted = {reason: (bits & ~self._made).bit_count() for reason, bits in resting.items()}
         for one in self.given.values():
-            counted[one.assignment.reason] = counted.get(one.assignment.reason, 0) + 1
+            counted[one.reason] = counted.get(one.reason, 0) + 1
         return counted
 
 
@@ -137,22 +145,24 @@ class Assignments:
         live = self._declarations.live
         asking = Asking(live, visitor_id, body.context)
         resting: Held | None = None
+        made = 0
         if body.experiments is None:
             resting = asking.held()
-            open_bits = live.serving.resting(resting, Served.shown).open
-            made = live.serving.of(live.serving.concerned(body.context) | open_bits)
-            given = {one.key: _assign(asking, one) for one in made}
+            made = live.serving.concerned(body.context) | live.serving.resting(resting, Served.shown).open
+            given = {one.key: _assign(asking, one) for one in live.serving.of(made)}
         else:
             by_key = live.serving.by_key
             given = {key: _assign(asking, by_key[key]) if key in by_key else _NOT_KNOWN for key in body.experiments}
         if body.preview is not None:
-            given |= self._previewed(live, body.preview)
-        if body.expose:
-            self._expose(live, given, body.context)
+            key, shown = self._previewed(live, body.preview)
+            given[key], made = shown, made | live.serving.bit(key)
         at_s = self._clock_ms() // 1000 if signed_s is None else signed_s
-        return Answer(asking, given, resting, self._signer, at_s)
+        answer = Answer(asking, given, made, resting, self._signer, at_s)
+        if body.expose:
+            answer.exposable = self._expose(asking, given)
+        return answer
 
-    def _previewed(self, live: Live, token: str) -> dict[str, Given]:
+    def _previewed(self, live: Live, token: str) -> tuple[str, Assignment]:
         try:
             key, variant = self._signer.verify_preview(token, self._clock_ms() // 1000)
         except RequestError as error:
@@ -160,11 +170,14 @@ class Assignments:
         experiment = live.configs.experiments.get(key)
         if experiment is None or variant not in experiment.variants:
             raise Problem(400, f"preview: found {key}, variant {variant}, which is not declared; wanted one that is")
-        return {key: Given(serve(experiment, variant, "preview"))}
+        return key, serve(experiment, variant, "preview")
 
-    def _expose(self, live: Live, given: dict[str, Given], context: Mapping[str, Any]) -> None:
-        at_ms, attributes = self._clock_ms(), plain(context)
-        exposed = {key: one.claim for key, one in given.items() if one.claim is not None}
+    def _expose(self, asking: Asking, given: dict[str, Assignment]) -> bool:
+        """Write the exposures; where that cannot be, turn the assignments to the control, and give False."""
+        live, at_ms, attributes = asking.live, self._clock_ms(), plain(asking.context)
+        by_key = live.serving.by_key
+        claims = {key: asking.claim(by_key[key], one) for key, one in given.items() if key in by_key}
+        exposed = {key: Claim(*claim) for key, claim in claims.items() if claim is not None}
         try:
             self._store.write(
                 [one for claim in exposed.values() for one in exposures_of(live, claim, at_ms, attributes)]
@@ -172,11 +185,14 @@ class Assignments:
         except Exception:  # whatever it is, the shop goes on with the control
             log.exception("exposures cannot be written; the control is served")
             for key in exposed:
-                experiment, one = live.configs.experiments[key], given[key].assignment
-                given[key] = Given(serve(experiment, experiment.control, "fault") if one.exposable else one)
+                if given[key].exposable:
+                    experiment = live.configs.experiments[key]
+                    given[key] = serve(experiment, experiment.control, "fault")
+            return False
+        return True
 
 
-_NOT_KNOWN = Given(Assignment(None, "none", None, "unknown"))
+_NOT_KNOWN = Assignment(None, "none", None, "unknown")
 
 
 def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, Any]) -> list[Exposure]:
@@ -193,23 +209,18 @@ def exposures_of(live: Live, claim: Claim, at_ms: int, attributes: Mapping[str, 
     return [own, parse(Exposure, {**told, "experiment": HOLDOUT, "variant": PROGRAMME, "epoch": live.epochs[HOLDOUT]})]
 
 
-def _assign(asking: Asking, one: Served) -> Given:
+def _assign(asking: Asking, one: Served) -> Assignment:
     unit_id, held = asking.units[one.unit]
     if unit_id is None:
-        return _NO_UNIT
+        return NO_UNIT
     try:
         found = assign(one.experiment, unit_id, asking.context, holdout=float(held))
         if found.reason == "layer" and asking.is_taken(one.layer):
-            return Given(Assignment(None, "none", None, "layer"))
-        if found.reason == "assigned" and found.variant is not None:
-            return Given(found, Claim(one.key, found.variant, unit_id, asking.live.epochs[one.key]))
-        return Given(found, claim_of(asking.live, one.experiment, unit_id, asking.context, found))
+            return Assignment(None, "none", None, "layer")
+        return found
     except Exception:  # as above
         log.exception("assigning %s failed; the control is served", one.key)
-        return Given(serve(one.experiment, one.experiment.control, "fault"))
-
-
-_NO_UNIT = Given(NO_UNIT)
+        return serve(one.experiment, one.experiment.control, "fault")
 
 
 def claim_of(

@@ -4,7 +4,7 @@ OFREP 0.3.0, so that every OpenFeature SDK is a client: an experiment is a flag,
 What the real clients need beyond the protocol: always a variant and a value, flat metadata, and an ETag of the body itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -14,16 +14,18 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_etags
 
-from experiments.declaration import Experiment
+from experiments.assignment import Assignment
 from experiments.holdout import HELD_OUT
+from experiments.offers import Viewing
 from experiments.refusals import describe, sentence
 from experiments.tokens import LIFETIME_S
-from server.assignments import Assignments
+from server.assignments import Answer, Assignments
 from server.counts import Counts
 from server.keys import Keyring, authorise
 from server.live import Declarations
 from server.problems import Problem, json_reply, reply_to
 from server.requests import AssignmentsBody
+from server.serving import Served
 
 REASONS = {
     "assigned": "SPLIT",
@@ -52,14 +54,11 @@ def ofrep_routes(
     routes = Blueprint("ofrep", __name__, url_prefix="/ofrep/v1/evaluate/flags")
     routes.register_error_handler(Exception, _refused)
 
-    def evaluated(keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def evaluated(keys: Sequence[str] | None = None) -> Answer:
         body = _read(request.get_data(), keys)
-        if keys is None:
-            body = body.model_copy(update={"experiments": [one.key for one in declarations.live.serving.listed]})
         answer = assignments.answer(body, str(body.visitor_id), signed_s=_start_of_tomorrow_s(clock_ms()))
         counts.assigned(answer.reasons())
-        experiments = answer.asking.live.configs.experiments
-        return [_flag(experiments[key], one) for key, one in answer.shown().items() if key in experiments]
+        return answer
 
     @routes.post("/<key>")
     def post_flag(key: str) -> Response:
@@ -68,14 +67,14 @@ def ofrep_routes(
         experiment = declarations.live.configs.experiments.get(key)
         if experiment is None or experiment.status == "draft":
             raise Refusal("FLAG_NOT_FOUND", f"key: found {describe(key)}; wanted an experiment that is served", 404)
-        flag = evaluated([key])[0]
-        return _json(flag, 400 if "errorCode" in flag else 200)
+        answer = evaluated([key])
+        return _json(answer.shown(_flag)[key], 400 if answer.given[key].reason == "no_unit" else 200)
 
     @routes.post("")
     def post_flags() -> Response:
         """{context: {targetingKey, ...}} -> {flags: [...]}, or 304 where If-None-Match names what stands."""
         authorise(request.environ, keyring)
-        reply = json_reply({"flags": evaluated()})
+        reply = json_reply({"flags": list(evaluated().shown(_flag).values())})
         etag = sha256(reply.body).hexdigest()[:32]
         headers = [*reply.headers, ("ETag", f'"{etag}"')]
         if parse_etags(request.headers.get("If-None-Match")).contains_weak(etag):
@@ -117,20 +116,20 @@ def _read(content: bytes, keys: Sequence[str] | None) -> AssignmentsBody:
         raise Refusal("INVALID_CONTEXT", told.replace("visitor_id: ", "context.targetingKey: ")) from None
 
 
-def _flag(experiment: Experiment, one: Mapping[str, Any]) -> dict[str, Any]:
+def _flag(served: Served, given: Assignment, token: str | None, viewing: Viewing) -> dict[str, Any]:
     """Give an assignment as a flag; who is not in the experiment gets the control's, as the shop shows it."""
-    reason = one["reason"]
+    experiment, reason = served.experiment, given.reason
     if reason == "no_unit":
         details = (
             f"context.{experiment.unit}: found nothing that can be used; wanted the id that {experiment.key} assigns"
         )
         return {"key": experiment.key, "errorCode": "INVALID_CONTEXT", "errorDetails": details}
-    served = HELD_OUT if reason == "holdout" else experiment.control
+    otherwise, one = HELD_OUT if reason == "holdout" else experiment.control, served.shown(given, token, viewing)
     metadata = {name: one[name] for name in ("placement", "reason", "epoch", "exposure_token") if one[name] is not None}
     return {
         "key": experiment.key,
         "reason": REASONS[reason],
-        "variant": one["variant"] or served,
+        "variant": one["variant"] or otherwise,
         "value": one["offer"] or {},
         "metadata": metadata,
     }
@@ -148,6 +147,6 @@ def _refused(error: Exception) -> Response:
     return _json(shown if flag is None else {"key": flag} | shown, reply.status, tuple(headers))
 
 
-def _json(value: dict[str, Any], status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
+def _json(value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
     reply = json_reply(value, status, headers)
     return Response(reply.body, reply.status, reply.headers)

@@ -1,7 +1,8 @@
 """One set of declarations made ready: all that can be known of an answer before a request comes."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,11 +11,11 @@ from experiments.assignment import Assignment, assign
 from experiments.audience import Context, listed
 from experiments.declaration import Experiment
 from experiments.loading import Configs
-from experiments.offers import NOTHING_VIEWED, PreparedOffer, Products, Viewing, encode, encode_products, price_bundle
+from experiments.offers import NOTHING_VIEWED, PreparedOffer, Viewing, encode_products, price_bundle
 
 log = logging.getLogger("crosslift")
 
-MOST_KEPT = 50_000  # answers of half a kilobyte each
+MOST_KEPT = 20_000  # answers of about a kilobyte each
 
 NO_UNIT = Assignment(None, "none", None, "no_unit")
 
@@ -22,11 +23,22 @@ NO_UNIT = Assignment(None, "none", None, "no_unit")
 Held = tuple[bool | None, ...]
 
 
+# What an answer is before and after its token; of the same experiment, shape, assignment and viewing it is always the same.
+Templates = dict[tuple[Any, ...], tuple[bytes, bytes]]
+
+_TOKEN = secrets.token_hex()  # stands in templates where a token will
+
+
 class Served:
     """One experiment as it is served: its epoch, and its offers encoded."""
 
     def __init__(
-        self, experiment: Experiment, epoch: int | None, configs: Configs, encoded: Mapping[str, orjson.Fragment]
+        self,
+        experiment: Experiment,
+        epoch: int | None,
+        configs: Configs,
+        encoded: Mapping[str, orjson.Fragment],
+        templates: Templates,
     ) -> None:
         self.key = experiment.key
         self.experiment = experiment
@@ -35,6 +47,7 @@ class Served:
         self.epoch = epoch
         self.runs = experiment.status == "running"
         self._configs = configs
+        self._templates = templates
         self._control = experiment.control
         self._offers = {
             key: PreparedOffer(variant.offer, configs.products, encoded)
@@ -45,6 +58,20 @@ class Served:
     def offer(self, one: Assignment) -> PreparedOffer | None:
         """Give the offer of an assignment; who is not in the experiment is shown the control's."""
         return None if one.offer is None else self._offers[one.variant or self._control]
+
+    def encoded(self, shape: "Shape", one: Assignment, token: str | None, viewing: Viewing) -> orjson.Fragment:
+        """Give an assignment in a shape, encoded; only the token is new to a visitor who views what others have viewed."""
+        offer = self.offer(one)
+        seen = viewing if offer is not None and offer.varies(viewing) else None
+        place = shape, self.key, one.variant, one.reason, one.placement, seen, token is None
+        found = self._templates.get(place)
+        if found is None:
+            whole = orjson.dumps(shape(self, one, None if token is None else _TOKEN, viewing))
+            before, _, after = whole.partition(_TOKEN.encode())
+            if len(self._templates) >= MOST_KEPT:
+                self._templates.clear()
+            found = self._templates[place] = before, after
+        return orjson.Fragment(found[0] if token is None else found[0] + token.encode() + found[1])
 
     def shown(self, one: Assignment, token: str | None, viewing: Viewing) -> dict[str, Any]:
         """Give an assignment as `POST /v1/assignments` answers it, for orjson."""
@@ -82,14 +109,13 @@ class Resting:
         reasons: Those answered for each reason, as bits.
     """
 
-    def __init__(self, shape: Shape, products: Products, given: Sequence[tuple[Served, Assignment | None]]) -> None:
+    def __init__(self, shape: Shape, given: Sequence[tuple[Served, Assignment | None]]) -> None:
         self.open = 0
         self.reasons: dict[str, int] = {}
         self._shape = shape
-        self._products = products
         self._shown: dict[str, Any] = {}  # in the order of the declarations; None holds a place
         self._varying: list[tuple[Served, Assignment]] = []  # those whose offers depend on what is viewed
-        self._varied: dict[tuple[str, frozenset[str]], dict[str, orjson.Fragment]] = {}
+        self._varied: dict[Viewing, dict[str, orjson.Fragment]] = {}
         for index, (served, one) in enumerate(given):
             self._shown[served.key] = None
             if one is None:
@@ -98,11 +124,9 @@ class Resting:
             self.reasons[one.reason] = self.reasons.get(one.reason, 0) | 1 << index
             offer = served.offer(one)
             if offer is None or offer.offer.products is None:
-                self._shown[served.key] = self._encoded(served, one, NOTHING_VIEWED)
+                self._shown[served.key] = served.encoded(shape, one, None, NOTHING_VIEWED)
             else:
                 self._varying.append((served, one))
-        offers = [offer.offer.products for offer in (served.offer(one) for served, one in self._varying) if offer]
-        self._listed = frozenset(key for ids in offers if isinstance(ids, list) for key in ids)
 
     def shown(self, viewing: Viewing) -> dict[str, Any]:
         """Give their answers by key, encoded, in the order of the declarations; others hold their place."""
@@ -113,20 +137,13 @@ class Resting:
 
     def _seen_from(self, viewing: Viewing) -> dict[str, orjson.Fragment]:
         """Give what depends on what is viewed, and keep it for others who view the same."""
-        product = self._products.get(viewing.current)
-        complements = product.complements if product else ()
-        avoided = frozenset(one for one in viewing.avoid if one in self._listed or one in complements)
-        place = product.id if product else "", avoided
-        found = self._varied.get(place)
+        found = self._varied.get(viewing)
         if found is None:
-            found = {served.key: self._encoded(served, one, viewing) for served, one in self._varying}
+            found = {served.key: served.encoded(self._shape, one, None, viewing) for served, one in self._varying}
             if len(self._varied) * len(found) >= MOST_KEPT:
                 self._varied.clear()
-            self._varied[place] = found
+            self._varied[viewing] = found
         return found
-
-    def _encoded(self, served: Served, one: Assignment, viewing: Viewing) -> orjson.Fragment:
-        return encode(self._shape(served, one, None, viewing))
 
 
 class Serving:
@@ -141,8 +158,10 @@ class Serving:
     """
 
     def __init__(self, configs: Configs, epochs: Mapping[str, int]) -> None:
-        encoded = encode_products(configs.products)
-        self.by_key = {key: Served(one, epochs.get(key), configs, encoded) for key, one in configs.experiments.items()}
+        encoded, templates = encode_products(configs.products), Templates()
+        self.by_key = {
+            key: Served(one, epochs.get(key), configs, encoded, templates) for key, one in configs.experiments.items()
+        }
         self.listed = [one for one in self.by_key.values() if one.experiment.status != "draft"]
         self.units: Sequence[str] = sorted({one.unit for one in self.by_key.values()})
         self.layers: dict[str | None, list[Served]] = {}
@@ -154,6 +173,8 @@ class Serving:
         self._narrow = 0  # those that some context rules out
         self._asked = self._by_attribute()
         self._products = configs.products
+        self._listed = _listed_products(configs)
+        self._sets: dict[int, tuple[Served, ...]] = {}
         self._resting: dict[tuple[Held, Shape], Resting] = {}
         for shape in (Served.shown, Served.shown_on_page):  # of a visitor who is nobody's customer, as most are
             self.resting(tuple(False if unit == "visitor_id" else None for unit in self.units), shape)
@@ -190,12 +211,23 @@ class Serving:
         """Give the bit of an experiment; 0 for one that is not listed."""
         return self._bits.get(key, 0)
 
-    def of(self, bits: int) -> Iterator[Served]:
+    def of(self, bits: int) -> tuple[Served, ...]:
         """Give the experiments of some bits, in their order."""
-        while bits:
-            lowest = bits & -bits
-            yield self.listed[lowest.bit_length() - 1]
-            bits ^= lowest
+        found = self._sets.get(bits)
+        if found is None:
+            found = tuple(one for index, one in enumerate(self.listed) if bits >> index & 1)
+            if len(self._sets) * len(self.listed) >= MOST_KEPT:
+                self._sets.clear()
+            self._sets[bits] = found
+        return found
+
+    def narrowed(self, context: Context) -> Viewing:
+        """Read what a visitor looks at, without what no answer depends on: who looks at the same is answered alike."""
+        viewing = Viewing.of(context)
+        product = self._products.get(viewing.current)
+        complements = product.complements if product else ()
+        avoided = [one for one in viewing.avoid if one in self._listed or one in complements]
+        return Viewing(product.id if product else "", frozenset(avoided))
 
     def resting(self, held: Held, shape: Shape) -> Resting:
         """Give what is answered in a shape, `Served.shown` or another, for such units without an assignment."""
@@ -203,7 +235,7 @@ class Serving:
         if found is None:
             by_kind = dict(zip(self.units, held, strict=True))
             given = [(one, self._given_at_rest(one, by_kind[one.unit])) for one in self.listed]
-            found = self._resting[held, shape] = Resting(shape, self._products, given)
+            found = self._resting[held, shape] = Resting(shape, given)
         return found
 
     def _given_at_rest(self, one: Served, held: bool | None) -> Assignment | None:
@@ -217,3 +249,11 @@ class Serving:
         except Exception:  # it is met again with each request, and the control is served
             log.exception("%s cannot be made ready", one.key)
             return None
+
+
+def _listed_products(configs: Configs) -> frozenset[str]:
+    """Give the products that some offer lists."""
+    offers = [variant.offer for one in configs.experiments.values() for variant in one.variants.values()]
+    return frozenset(
+        key for offer in offers if offer is not None and isinstance(offer.products, list) for key in offer.products
+    )

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from werkzeug.http import parse_etags
 
 from experiments.assignment import Assignment
-from server.assignments import Answer, Given
+from server.assignments import Answer
 from server.live import Live
 from server.serving import Served
 
@@ -29,16 +29,15 @@ def page_answer(answer: Answer, now_ms: int) -> dict[str, Any]:
     offer would not be one. Beside a preview nothing can be exposed, since what is seen is not what was assigned.
     """
     live, given = answer.asking.live, answer.given
-    ranks = {key: _RANKS.get(one.assignment.reason, 0) for key, one in given.items()}
+    ranks = {key: _RANKS.get(one.reason, 0) for key, one in given.items()}
     leading: dict[str, int] = {}
     for key, rank in ranks.items():
         layer = _layer(live, key)
         leading[layer] = max(rank, leading.get(layer, 0))
-    previewed = _RANKS["preview"] in ranks.values()
-    for key, (one, claim) in given.items():
+    answer.exposable = _RANKS["preview"] not in ranks.values()
+    for key, one in given.items():
         if one.reason in ("layer", "assigned") and ranks[key] < leading[_layer(live, key)]:
-            one = Assignment(one.variant, "none", None, one.reason)
-        given[key] = Given(one, None if previewed else claim)
+            given[key] = Assignment(one.variant, "none", None, one.reason)
     first = sorted((key for key, rank in ranks.items() if rank), key=ranks.__getitem__, reverse=True)
     shop, shown = live.configs.shop, answer.shown(Served.shown_on_page)
     return {

@@ -205,18 +205,22 @@ def test_only_what_concerns_a_page_is_assigned(parts: tuple[Live, Assignments, S
 
 
 def test_what_is_kept_of_products_is_bounded(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
-    """Whatever is viewed and whatever lies in carts; and it stays right."""
+    """Whatever is viewed and whatever lies in carts, by ever new visitors; and it stays right."""
     declarations, signer = Declarations(CONFIGS, store, lambda: NOW), Signer("x" * 32)
     live, assignments = declarations.live, Assignments(declarations, store, signer, lambda: NOW)
     monkeypatch.setattr("server.serving.MOST_KEPT", 100)
     for product in (*PRODUCTS, *(f"made-up-{number}" for number in range(50))):
         for cart in ([], ["p1"], ["p3", "x"], ["p1", "p2", "p3"]):
             context = {"page": "checkout", "product_id": product, "cart": cart}
-            shown = orjson.loads(orjson.dumps(assignments.answer(AssignmentsBody(context=context), "v1").shown()))
-            assert shown["e27"] == plainly(live, signer, "e27", "v1", context)
+            visitor = f"v{product}"
+            shown = orjson.loads(orjson.dumps(assignments.answer(AssignmentsBody(context=context), visitor).shown()))
+            for key in ("e27", "e36", "e91"):
+                assert shown[key] == plainly(live, signer, key, visitor, context)
     told = live.serving.resting((False,) * 3, Served.shown)
     for resting in (told, *live.serving._resting.values()):
         assert sum(map(len, resting._varied.values())) <= 100 + len(resting._varying)
+    assert len(live.serving.by_key["e27"]._templates) <= 100
+    assert len(live.serving._sets) * len(live.serving.listed) <= 100 + len(live.serving.listed)
 
 
 def test_a_fault_while_preparing_serves_that_control(
