@@ -1,7 +1,5 @@
 """What else is asked of a store for one report: each function is one query, and gives sums."""
 
-import functools
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,18 +73,18 @@ def capped(
 
 def _ends(source: Source, bought: Table, money: Sequence[str], share: float) -> dict[str, tuple[float, float]]:
     """Give the values that as many buyers lie below, and above, as the percentile says."""
-    ranks = {f"rank{i}": ibis.row_number().over(ibis.window(order_by=bought[name])) for i, name in enumerate(money)}
-    told = bought.select(*money, **ranks, all=bought.count().over(ibis.window()))
-    beyond = (told["all"] * (1 - share)).floor()
-    at_ends = [(told[rank] == beyond) | (told[rank] == told["all"] - 1 - beyond) for rank in ranks]
-    rows = source.rows(told.filter(functools.reduce(operator.or_, at_ends)))
-    if not rows or int(rows[0]["all"] * (1 - share)) < 1:
-        return {}
     found = {}
-    for i, name in enumerate(money):
-        n, outside = int(rows[0]["all"]), int(rows[0]["all"] * (1 - share))
-        at = {int(row[f"rank{i}"]): float(row[name]) for row in rows}
-        found[name] = (at[outside], at[n - 1 - outside])
+    for name in money:
+        values = bought.group_by(value=bought[name]).aggregate(n=bought.count())  # prices repeat: far fewer than buyers
+        upto = values.n.sum().over(ibis.window(order_by=values.value, following=0))
+        told = values.select("value", "n", upto=upto, all=values.n.sum().over(ibis.window()))
+        outside = (told["all"] * (1 - share)).floor()
+        at_ends = [(told.upto > rank) & (told.upto - told.n <= rank) for rank in (outside, told["all"] - 1 - outside)]
+        rows = source.rows(told.filter(at_ends[0] | at_ends[1]))
+        if not rows or int(int(rows[0]["all"]) * (1 - share)) < 1:
+            return {}
+        ends = [float(row["value"]) for row in rows]
+        found[name] = (min(ends), max(ends))
     return found
 
 

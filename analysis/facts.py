@@ -139,7 +139,8 @@ def placed(facts: Table, exposures: Table, asked: Asked) -> Table:
     start = joined.exposed_at_ms - joined.exposed_at_ms % 1000
     inside = (joined.at_ms >= start) & (joined.at_ms < joined.exposed_at_ms + asked.window_days * DAY_MS)
     before = (joined.at_ms < start) & (joined.at_ms >= start - HISTORY_DAYS * DAY_MS)
-    return joined.mutate(inside=one_if(inside), before=one_if(before), since_ms=joined.at_ms - start)
+    told = joined.mutate(inside=one_if(inside), before=one_if(before), since_ms=joined.at_ms - start)
+    return told.drop("fact_unit", "exposed_at_ms")
 
 
 def _sold(lines: Table, asked: Asked, base: Sequence[str]) -> Table:

@@ -25,15 +25,11 @@ class Bands:
     width: int
     count: int
 
-    def of(self, value: int) -> int:
-        """Give the band of a value; what lies outside is in the first or the last."""
-        return min(max((value - self.start) // self.width, 0), self.count - 1)
-
     def counts(self, values: Values) -> list[int]:
-        """Count the values in every band."""
-        found = [0] * self.count
-        for value, orders in values.items():
-            found[self.of(value)] += orders
+        """Count the values in every band; what lies outside is in the first or the last."""
+        each, orders = (np.fromiter(part, np.int64, len(values)) for part in (values, values.values()))
+        band = ((each - self.start) // self.width).clip(0, self.count - 1)
+        found: list[int] = np.bincount(band, orders, self.count).astype(int).tolist()
         return found
 
     def ends(self, band: int, lowest: int, highest: int) -> tuple[int, int]:
