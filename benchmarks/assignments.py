@@ -36,6 +36,7 @@ COMMANDS = {
     "the same logic in a Flask view, granian": [*_GRANIAN, "benchmarks.peers:prepared_flask"],
     "a plain Flask view, granian": [*_GRANIAN, "benchmarks.peers:plain_flask"],
     "Starlette on uvicorn, hashes only": [*_UVICORN, "benchmarks.peers:bare_starlette"],
+    "the same logic in Starlette on uvicorn": [*_UVICORN, "benchmarks.peers:prepared_starlette"],
     "fast-feature on uvicorn, OFREP": [*_UVICORN, "benchmarks.peers:fast_feature"],
 }
 OURS = "crosslift serve"

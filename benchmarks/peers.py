@@ -1,6 +1,7 @@
 """What `crosslift serve` is held against: the same requests, answered by apps that are written as one would at first."""
 
 import os
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -18,7 +19,7 @@ from server.assignments import Assignments
 from server.counts import Counts
 from server.keys import Keyring, authorise
 from server.live import Declarations
-from server.problems import json_reply
+from server.problems import Reply, json_reply
 from server.requests import AssignmentsBody, read_body
 
 
@@ -51,21 +52,30 @@ def plain_flask() -> Flask:
     return app
 
 
-def prepared_flask() -> Flask:
-    """Give a Flask app with one view that answers all as the hot path does, but for the way to it."""
+def _answering() -> Callable[[Mapping[str, Any], bytes], Reply]:
+    """Give what answers a WSGI environment's headers and a body as the hot path does."""
     store = open_store(os.environ["CROSSLIFT_STORE"])
     declarations = Declarations(os.environ["CROSSLIFT_CONFIGS"], store, now_ms)
     assignments = Assignments(declarations, store, Signer(store.secret("signing", "0" * 64)))
     keyring, counts = Keyring(store), Counts(declarations)
-    app = _app("prepared")
+
+    def answer(environ: Mapping[str, Any], content: bytes) -> Reply:
+        authorise(environ, keyring)
+        body = read_body(AssignmentsBody, content)
+        found = assignments.answer(body, str(body.visitor_id))
+        counts.assigned(found.reasons())
+        return json_reply({"visitor_id": body.visitor_id, "assignments": found.shown()})
+
+    return answer
+
+
+def prepared_flask() -> Flask:
+    """Give a Flask app with one view that answers all as the hot path does, but for the way to it."""
+    answer, app = _answering(), _app("prepared")
 
     @app.post("/v1/assignments")
     def post_assignments() -> Response:
-        authorise(request.environ, keyring)
-        body = read_body(AssignmentsBody, request.get_data())
-        answer = assignments.answer(body, str(body.visitor_id))
-        counts.assigned(answer.reasons())
-        reply = json_reply({"visitor_id": body.visitor_id, "assignments": answer.shown()})
+        reply = answer(request.environ, request.get_data())
         return Response(reply.body, reply.status, reply.headers)
 
     return app
@@ -83,19 +93,32 @@ def _app(name: str) -> Flask:
 
 def bare_starlette() -> Any:
     """Give a Starlette app that hashes each arm of each experiment, and names the largest: no key, audience, offer or token."""
+    arms = declared.arms()
+
+    def answer(_: Mapping[str, Any], content: bytes) -> bytes:
+        unit_id, told = orjson.loads(content)["visitor_id"], {}
+        for key, names in arms.items():
+            told[key] = max(names, key=lambda name: sha256(f"variant:{key}:{name}:{unit_id}".encode()).digest())
+        return orjson.dumps({"visitor_id": unit_id, "assignments": told})
+
+    return _starlette(answer)
+
+
+def prepared_starlette() -> Any:
+    """Give a Starlette app that answers all as the hot path does, but for the way to it."""
+    answer = _answering()
+    return _starlette(lambda environ, content: answer(environ, content).body)
+
+
+def _starlette(answer: Callable[[Mapping[str, Any], bytes], bytes]) -> Any:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response as Answer
     from starlette.routing import Route
 
-    arms = declared.arms()
-
     async def post_assignments(request: Request) -> Answer:
-        body = orjson.loads(await request.body())
-        unit_id, told = body["visitor_id"], {}
-        for key, names in arms.items():
-            told[key] = max(names, key=lambda name: sha256(f"variant:{key}:{name}:{unit_id}".encode()).digest())
-        return Answer(orjson.dumps({"visitor_id": unit_id, "assignments": told}), media_type="application/json")
+        environ = {"HTTP_AUTHORIZATION": request.headers["authorization"]}
+        return Answer(answer(environ, await request.body()), media_type="application/json")
 
     async def get_healthz(_: Request) -> Answer:
         return Answer("ok")
