@@ -75,7 +75,7 @@ class PreparedOffer:
         self._listed = frozenset(offer.products if isinstance(offer.products, list) else ())
         self._is_relative = offer.products == "complements" or offer.kind == "bundle"
         usual = resolve(offer, products, {})
-        self._usual = None if usual is None else encode(usual)
+        self._usual = None if usual is None else orjson.Fragment(encode(usual))
         self._declared = offer.model_dump(mode="json", exclude_none=True)
 
     def varies(self, viewing: Viewing) -> bool:
@@ -94,14 +94,14 @@ class PreparedOffer:
         return self._declared | {"products": [self._encoded.get(one) or {"id": one} for one in ids]} if ids else None
 
 
-def encode(value: dict[str, Any]) -> orjson.Fragment:
+def encode(value: dict[str, Any]) -> bytes:
     """Encode once what many answers hold; as a copy, since what orjson gives keeps all the room that it was written in."""
-    return orjson.Fragment(bytes(memoryview(orjson.dumps(value))))
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 def encode_products(products: Products) -> dict[str, orjson.Fragment]:
     """Give each product of a catalogue as offers show it, for `PreparedOffer`."""
-    return {key: encode(_shown(product)) for key, product in products.items()}
+    return {key: orjson.Fragment(encode(_shown(product))) for key, product in products.items()}
 
 
 def price_bundle(

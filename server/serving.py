@@ -11,11 +11,11 @@ from experiments.assignment import Assignment, assign
 from experiments.audience import Context, listed
 from experiments.declaration import Experiment
 from experiments.loading import Configs
-from experiments.offers import NOTHING_VIEWED, PreparedOffer, Viewing, encode_products, price_bundle
+from experiments.offers import NOTHING_VIEWED, PreparedOffer, Viewing, encode, encode_products, price_bundle
 
 log = logging.getLogger("crosslift")
 
-MOST_KEPT = 20_000  # answers of about a kilobyte each
+MOST_KEPT = 40_000  # answers of half a kilobyte each
 
 NO_UNIT = Assignment(None, "none", None, "no_unit")
 
@@ -66,7 +66,7 @@ class Served:
         place = shape, self.key, one.variant, one.reason, one.placement, seen, token is None
         found = self._templates.get(place)
         if found is None:
-            whole = orjson.dumps(shape(self, one, None if token is None else _TOKEN, viewing))
+            whole = encode(shape(self, one, None if token is None else _TOKEN, viewing))
             before, _, after = whole.partition(_TOKEN.encode())
             if len(self._templates) >= MOST_KEPT:
                 self._templates.clear()
@@ -124,7 +124,7 @@ class Resting:
             self.reasons[one.reason] = self.reasons.get(one.reason, 0) | 1 << index
             offer = served.offer(one)
             if offer is None or offer.offer.products is None:
-                self._shown[served.key] = served.encoded(shape, one, None, NOTHING_VIEWED)
+                self._shown[served.key] = orjson.Fragment(encode(shape(served, one, None, NOTHING_VIEWED)))
             else:
                 self._varying.append((served, one))
 
@@ -139,7 +139,8 @@ class Resting:
         """Give what depends on what is viewed, and keep it for others who view the same."""
         found = self._varied.get(viewing)
         if found is None:
-            found = {served.key: served.encoded(self._shape, one, None, viewing) for served, one in self._varying}
+            told = ((served, self._shape(served, one, None, viewing)) for served, one in self._varying)
+            found = {served.key: orjson.Fragment(encode(shown)) for served, shown in told}
             if len(self._varied) * len(found) >= MOST_KEPT:
                 self._varied.clear()
             self._varied[viewing] = found
