@@ -1,4 +1,8 @@
-"""A second connection to a SQLite store, for what is counted while the first adds up: SQLite uses one processor for each."""
+"""
+A second connection to a store, for what is counted while the first adds up.
+
+SQLite uses one processor for each, and DuckDB leaves one idle while Python writes the next query.
+"""
 
 import sqlite3
 from collections.abc import Callable
@@ -13,10 +17,10 @@ class Beside:
     Runs queries in a thread, on the state of the store that another connection sees.
 
     Args:
-        connection: It has begun to read.
+        connection: SQLite's or DuckDB's; it has begun to read.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._thread = ThreadPoolExecutor(1)
 

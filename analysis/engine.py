@@ -22,7 +22,6 @@ SAMPLED = 500  # rows
 _TEXTS = (("string", "string"), "string")
 _WANTED = "sqlite:///FILE, postgresql://..., parquet:DIR, spark://HOST:PORT?lake=DIR or a URL that Ibis knows"
 _OURS = ("sqlite", "duckdb", "postgres")  # whose SQL we know
-_SNAPSHOTS = {"duckdb": "BEGIN", "postgres": "BEGIN ISOLATION LEVEL REPEATABLE READ"}
 
 
 @udf.scalar.builtin(name="json_extract", signature=(("string", "string"), "int64"))
@@ -161,11 +160,15 @@ def table_names(backend: Any) -> set[str]:
 
 
 def begin_snapshot(backend: Any) -> Beside | None:
-    """Let all later queries see one moment, where an engine has that; SQLite gets a second connection that sees it too."""
+    """Let all later queries see one moment, where an engine has that, and give a second connection that sees it too."""
     if backend.name == "sqlite":
         return begin_reading(backend.con)
-    if backend.name in _SNAPSHOTS:
-        backend.con.execute(_SNAPSHOTS[backend.name])
+    if (
+        backend.name == "duckdb"
+    ):  # nobody writes a file of DuckDB's that others read, and a lake's files know no moments
+        return Beside(backend.con.cursor())
+    if backend.name == "postgres":
+        backend.con.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     return None
 
 

@@ -162,12 +162,8 @@ def read_study(source: Source, loaded: Configs, experiment: Experiment, now_ms: 
     before = list(dict.fromkeys(["buyer", *columns_of(one for one in metrics.values() if one.by_history)]))
     declared_segments = [name for name in experiment.metrics.segments if name != "returning"]
     seen = FUNNEL.values() if source.holds("interactions") else ()
-    attributes = declared_segments
-    if source.beside is None:  # else the exposures are counted meanwhile
-        attributes = [name for name in attributes if has_attribute(source, asked, name)]
-    source.prepare(asked, list(dict.fromkeys([*columns, "buyer", *seen])), [*before, "orders"], attributes)
-    if source.beside is not None:
-        attributes = [name for name in attributes if has_attribute(source, asked, name)]
+    source.prepare(asked, list(dict.fromkeys([*columns, "buyer", *seen])), [*before, "orders"], declared_segments)
+    attributes = [name for name in declared_segments if has_attribute(source, asked, name)]
     units, strays = source.units_by_day(asked)
     cells = source.cells(asked, units, columns, before, ("epoch", "day"))
     newest = {variant: float(one["weight"]) for variant, one in declared["variants"].items()}
