@@ -26,6 +26,7 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.events
 	@command -v java >/dev/null || ./.ci/apt default-jre-headless
 	$(BIN)/python -m benchmarks.reports
+	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.spark
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.declared import PRODUCTS, declare
-from benchmarks.results import machine, milliseconds, table, write_section
+from benchmarks.results import RUNS, machine, milliseconds, table, write_section
 from events import open_store
 from server.cli import THREADS
 from server.keys import create_key
@@ -23,7 +23,6 @@ from tests.crashes import free_port
 
 LUA = Path(__file__).with_suffix(".lua")
 SECONDS = 5
-RUNS = 3
 WORKERS = 2
 CONNECTIONS = (32, 128)
 TICKS = os.sysconf("SC_CLK_TCK")

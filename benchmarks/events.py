@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.results import machine, median, milliseconds, table, write_section
+from benchmarks.results import machine, median, milliseconds, run, table, write_section
 from events import Interaction, open_store
 from events.sql import INTERACTION
 from experiments.tokens import Claim, Signer
@@ -261,14 +261,8 @@ def imported(folder: Path, count: int) -> tuple[float, float]:
     (folder / "configs" / "experiments").mkdir(parents=True, exist_ok=True)
     store = f"sqlite:///{folder / f'import-{count}.db'}"
     command = [sys.executable, "-m", "crosslift", "import", "orders", str(path)]
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [*command, "--configs", str(folder / "configs"), "--store", store], stdout=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError("the import failed")
-    return count / (time.perf_counter() - began), usage.ru_maxrss / 1024
+    found = run([*command, "--configs", str(folder / "configs"), "--store", store])
+    return count / found.seconds, found.megabytes
 
 
 def main(parts: Sequence[str]) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.reports import DAYS, DECLARED, START_MS, report_command
-from benchmarks.results import machine, table, write_section
-from benchmarks.tables import repeated
+from benchmarks.results import machine, repeated, table, write_section
 from events import open_store
 from events.lake import MANIFEST, TABLES, VERSION, export
 from events.sql import is_integer

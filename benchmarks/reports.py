@@ -16,8 +16,8 @@ from pathlib import Path
 import duckdb
 import psycopg
 
-from benchmarks.results import machine, median, table, write_section
-from benchmarks.tables import agree, confidence_python, ours, repeated, run
+from benchmarks.results import machine, median, repeated, run, table, write_section
+from benchmarks.tables import agree, confidence_python, ours
 from events import open_store
 from events.lake import export
 from experiments.declaration import declared_dict

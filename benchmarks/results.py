@@ -5,15 +5,49 @@ import platform
 import re
 import sqlite3
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+RUNS = 3
+LAUNCH = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True)
+seconds, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(f"\\n{seconds} {used.ru_utime + used.ru_stime} {used.ru_maxrss / 1024}")
+"""
 
 
-def median(measure: Callable[[], float], runs: int = 3) -> float:
+@dataclass(frozen=True)
+class Run:
+    """What one process took, and what it printed."""
+
+    seconds: float
+    cpu_seconds: float
+    megabytes: float
+    printed: str
+
+
+def run(command: list[str]) -> Run:
+    """Run a command, and measure it whole; a small process starts it, since a child's peak memory is at least its parent's."""
+    done = subprocess.run([sys.executable, "-c", LAUNCH, *command], stdout=subprocess.PIPE, text=True, check=True)
+    printed, figures = done.stdout.rstrip().rsplit("\n", 1)
+    seconds, cpu_seconds, megabytes = map(float, figures.split())
+    return Run(seconds, cpu_seconds, megabytes, printed)
+
+
+def repeated(command: list[str]) -> Run:
+    """Give the run of median time."""
+    return sorted((run(command) for _ in range(RUNS)), key=lambda one: one.seconds)[RUNS // 2]
+
+
+def median(measure: Callable[[], float], runs: int = RUNS) -> float:
     """Give the median of several runs."""
     return statistics.median(measure() for _ in range(runs))
 

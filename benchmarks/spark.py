@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reports import fill, report_command
-from benchmarks.results import machine, table, write_section
-from benchmarks.tables import run
+from benchmarks.results import machine, run, table, write_section
 from events import open_store
 from events.lake import export
 from tests.spark import SparkCluster

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ import numpy as np
 
 from analysis.lifts import compare
 from analysis.quantiles import clustered
-from benchmarks.results import machine, table, write_section
+from benchmarks.results import RUNS, machine, repeated, run, table, write_section
 
 ENVIRONMENT = Path(__file__).parent.parent / "build" / "spotify-confidence"
 SPOTIFY_CONFIDENCE = "spotify-confidence==4.1.0"
-RUNS = 3
 METRICS = ["--proportion", "converted", "--ratio", "revenue/orders", "--mean", "revenue"]
 FURTHER = ["--covariate", "revenue_before", "--segment", "segment", "--quantile", "revenue:0.99"]
 OLS_LIMIT = 1_000_000  # beyond, a regression takes minutes
@@ -84,36 +82,6 @@ rows = duckdb.sql(f'''SELECT variant, count(*), avg(converted), avg(revenue), su
 at = {row[0]: dict(zip(("converted", "revenue", "revenue/orders"), row[2:5])) for row in rows}
 print(json.dumps({name: {key: at[key][name] - at["control"][name] for key in ("below", "popup")} for name in at["control"]}))
 """
-LAUNCH = """
-import resource, subprocess, sys, time
-began = time.perf_counter()
-subprocess.run(sys.argv[1:], check=True)
-seconds, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-print(f"\\n{seconds} {used.ru_utime + used.ru_stime} {used.ru_maxrss / 1024}")
-"""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one process took, and what it printed."""
-
-    seconds: float
-    cpu_seconds: float
-    megabytes: float
-    printed: str
-
-
-def run(command: list[str]) -> Run:
-    """Run a command, and measure it whole; a small process starts it, since a child's peak memory is at least its parent's."""
-    done = subprocess.run([sys.executable, "-c", LAUNCH, *command], stdout=subprocess.PIPE, text=True, check=True)
-    printed, figures = done.stdout.rstrip().rsplit("\n", 1)
-    seconds, cpu_seconds, megabytes = map(float, figures.split())
-    return Run(seconds, cpu_seconds, megabytes, printed)
-
-
-def repeated(command: list[str]) -> Run:
-    """Give the run of median time."""
-    return sorted((run(command) for _ in range(RUNS)), key=lambda one: one.seconds)[RUNS // 2]
 
 
 def confidence_python() -> str:
