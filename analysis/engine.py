@@ -163,9 +163,8 @@ def begin_snapshot(backend: Any) -> Beside | None:
     """Let all later queries see one moment, where an engine has that, and give a second connection that sees it too."""
     if backend.name == "sqlite":
         return begin_reading(backend.con)
-    if (
-        backend.name == "duckdb"
-    ):  # nobody writes a file of DuckDB's that others read, and a lake's files know no moments
+    # Nobody writes a file of DuckDB's that others read, and a lake's files know no moments.
+    if backend.name == "duckdb":
         return Beside(backend.con.cursor())
     if backend.name == "postgres":
         backend.con.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")

@@ -98,4 +98,4 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(one) for one in sys.argv[1:]] or [1_000_000])
+    main([int(one) for one in sys.argv[1:]] or [1_000_000, 10_000_000])
