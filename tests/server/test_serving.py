@@ -216,6 +216,9 @@ def test_what_is_kept_of_products_is_bounded(monkeypatch: pytest.MonkeyPatch, st
             shown = orjson.loads(orjson.dumps(assignments.answer(AssignmentsBody(context=context), visitor).shown()))
             for key in ("e27", "e36", "e91"):
                 assert shown[key] == plainly(live, signer, key, visitor, context)
+    for page in ("product", "cart", "elsewhere"):
+        for device in ("mobile", "desktop"):
+            assignments.answer(AssignmentsBody(context={"page": page, "device": device, "total": 25}), "v1")
     told = live.serving.resting((False,) * 3, Served.shown)
     for resting in (told, *live.serving._resting.values()):
         assert sum(map(len, resting._varied.values())) <= 100 + len(resting._varying)
