@@ -35,7 +35,7 @@ calibrate: $(VENV)/installed-test
 
 soak: $(VENV)/installed-test
 	@$(POSTGRES) || ./.ci/apt postgresql
-	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.support.soak
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

@@ -4,22 +4,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.lifts import Lift, lift
-    from analysis.moments import Moments
-    from analysis.reports import report
-    from analysis.results import Report
-    from analysis.table import analyze
+    from analysis.reports.experiment import report
+    from analysis.reports.file import analyze
+    from analysis.reports.model import Report
+    from analysis.stats.lift import Lift, lift
+    from analysis.stats.moments import Moments
 
 __all__ = ["Lift", "Moments", "Report", "analyze", "lift", "report"]
 
 # Looked up when first asked for: statistics take two seconds to import, and `crosslift --help` needs none.
 _HOMES = {
-    "Lift": "lifts",
-    "Moments": "moments",
-    "Report": "results",
-    "analyze": "table",
-    "lift": "lifts",
-    "report": "reports",
+    "Lift": "stats.lift",
+    "Moments": "stats.moments",
+    "Report": "reports.model",
+    "analyze": "reports.file",
+    "lift": "stats.lift",
+    "report": "reports.experiment",
 }
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from analysis.dashboard.command import dashboard
+from analysis.dashboard.cli import dashboard
 from events.cli import store_option
 from experiments.cli import configs_option, format_option
 from experiments.errors import AnalysisError, RequestError
 
 if TYPE_CHECKING:
-    from analysis.results import Report
+    from analysis.reports.model import Report
 
 
 def _writable(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
@@ -62,13 +62,13 @@ def report(
     out: Path | None,
 ) -> None:
     """Report what experiment KEY has moved; `holdout` reports what the whole programme brings."""
-    from analysis.reports import report as make_report
+    from analysis.reports.experiment import report as make_report
 
     as_of_ms = _as_of_ms(as_of)
     if watch:
         if format_ != "text" or out or as_of:
             raise click.UsageError("--watch: found --format, --out or --as-of; wanted a report of now in the terminal")
-        from analysis.watching import watch as watch_store
+        from analysis.dashboard.watch import watch as watch_store
 
         watch_store(lambda: make_report(key, store_url, configs, None, beside, bayesian=bayesian), store_url, configs)
         return
@@ -76,7 +76,7 @@ def report(
         made = make_report(key, store_url, configs, as_of_ms, beside, bayesian=bayesian)
     except AnalysisError as error:
         if format_ == "html" and out:  # whoever opens the file must not find it empty, or an older report in it
-            from analysis.html import refused
+            from analysis.render.html import refused
 
             out.write_text(refused(key, str(error)), encoding="utf-8")
         raise
@@ -100,7 +100,7 @@ def aa_check(key: str, tests: int, seed: int, as_of: str | None, configs: str, s
     """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-    from analysis.aa_check import aa_check as run
+    from analysis.planning.aa_check import aa_check as run
     from events.cli import progress_bar
 
     with progress_bar(TextColumn("A/A tests"), BarColumn(), MofNCompleteColumn()) as progress:
@@ -111,7 +111,7 @@ def aa_check(key: str, tests: int, seed: int, as_of: str | None, configs: str, s
     if format_ == "json":
         click.echo(json.dumps({"experiment": key, "seed": seed, "metrics": [one.to_dict() for one in rates]}, indent=2))
     else:
-        from analysis.text import print_error_rates
+        from analysis.render.terminal import print_error_rates
 
         print_error_rates(rates, tests)
     if any(one.sound is False for one in rates):
@@ -154,7 +154,7 @@ def analyze(
     out: Path | None,
 ) -> None:
     """Compare the variants in a CSV or Parquet FILE of one row per unit."""
-    from analysis.table import analyze as analyze_file
+    from analysis.reports.file import analyze as analyze_file
 
     made = analyze_file(
         file, variant, control, unit, mean, proportion, ratio, _weights(weights), confidence,
@@ -166,7 +166,7 @@ def analyze(
 def _show(made: "Report", format_: str, out: Path | None) -> None:
     from rich.console import Console
 
-    from analysis.text import WIDTH, print_report
+    from analysis.render.terminal import WIDTH, print_report
 
     if format_ != "text":
         text = _face(made, format_)
@@ -187,7 +187,7 @@ def _face(made: "Report", format_: str) -> str:
         return made.to_json() + "\n"
     if format_ == "csv":
         return made.to_frame().to_csv(index=False)
-    from analysis.html import page
+    from analysis.render.html import page
 
     return page(made)
 
@@ -240,10 +240,10 @@ def plan(
     format_: str,
 ) -> None:
     """Say how many units and days experiment KEY needs, and what can be seen sooner."""
-    from analysis.plan import advice, given_baseline, needs, stored_baseline
-    from analysis.sources import open_source
+    from analysis.planning.plan import advice, given_baseline, needs, stored_baseline
+    from analysis.queries.source import open_source
     from events.clock import now_ms
-    from experiments.loading import load
+    from experiments.declarations.loading import load
 
     loaded = load(configs)
     experiment = loaded.experiment(key)
@@ -265,7 +265,7 @@ def plan(
         shown = {"experiment": key, "units_per_day": baseline.units_per_day, "origin": baseline.origin}
         click.echo(json.dumps(shown | {"needs": [one.to_dict() for one in found], "advice": told}, indent=2))
         return
-    from analysis.text import print_plan
+    from analysis.render.terminal import print_plan
 
     print_plan(experiment, baseline, found, told)
 
@@ -292,9 +292,9 @@ def check(configs: str, strict: bool, store_url: str, format_: str) -> None:
     Faults make the exit code 1, and nothing of a faulty folder is used. Warnings say why they matter and what to write
     instead; with a store at hand they also look at its traffic and at what runs already.
     """
+    from experiments.declarations.lint import lint
+    from experiments.declarations.loading import load
     from experiments.errors import DeclarationError
-    from experiments.lint import lint
-    from experiments.loading import load
 
     try:
         loaded = load(configs)
@@ -313,7 +313,7 @@ def check(configs: str, strict: bool, store_url: str, format_: str) -> None:
     if source is not click.core.ParameterSource.DEFAULT and not _is_there(store_url):
         raise click.UsageError(f"--store: found no store {store_url}; wanted one that events were written to")
     if _is_there(store_url):
-        from analysis.lint import lint_with_store
+        from analysis.planning.store_lint import lint_with_store
 
         warnings += lint_with_store(loaded, store_url)
     passed = not (strict and warnings)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments.declaration import CustomMetric, Experiment
+from experiments.declarations.metrics import QUANTILE
+from experiments.declarations.model import CustomMetric, Experiment
 from experiments.errors import AnalysisError
-from experiments.metrics import QUANTILE
 
 Kind = Literal["mean", "proportion", "ratio", "quantile"]
 

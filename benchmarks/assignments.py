@@ -18,8 +18,8 @@ from benchmarks.declared import PRODUCTS, declare
 from benchmarks.results import RUNS, machine, milliseconds, table, write_section
 from events import open_store
 from server.cli import THREADS
-from server.keys import create_key
-from tests.crashes import free_port
+from server.http.keys import create_key
+from tests.support.crashes import free_port
 
 LUA = Path(__file__).with_suffix(".lua")
 SECONDS = 4

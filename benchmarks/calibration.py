@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from analysis import families
-from analysis.adjustment import adjusted
-from analysis.comparison import Means, Proportions, Quantiles
-from analysis.lifts import compare
 from analysis.metrics import Kind
-from analysis.moments import Moments
-from analysis.quantiles import cluster_factor
-from analysis.ranked import Ranked
-from analysis.trust import ALPHA, anytime_ratio_p, ratio_p
+from analysis.reports.trust_checks import ALPHA, anytime_ratio_p, ratio_p
+from analysis.stats.boundaries import multiplicity
+from analysis.stats.comparisons import Means, Proportions, Quantiles
+from analysis.stats.covariates import adjusted
+from analysis.stats.lift import compare
+from analysis.stats.moments import Moments
+from analysis.stats.orders.order_statistics import Ranked
+from analysis.stats.orders.quantiles import cluster_factor
 from benchmarks.results import table
 from benchmarks.shoppers import Floats, Shoppers, shoppers
 
@@ -78,12 +78,12 @@ def p_values(metric: str, arms: Sequence[Shoppers]) -> list[float]:
         told = adjusted(told)
     control, *others = told.values()
     compared = [_comparison(kind, control, other) for other in others]
-    own = [families.own_p(one.statistic, one.degrees_of_freedom) for one in compared]
+    own = [multiplicity.own_p(one.statistic, one.degrees_of_freedom) for one in compared]
     if len(compared) == 1:
         return own
-    loadings = [families.loading(control.variance or 0.0, other.variance or 0.0) for other in others]
-    normal = [families.as_normal(one.statistic, one.degrees_of_freedom) for one in compared]
-    return [families.dunnett_p(z, p, loadings) for z, p in zip(normal, own, strict=True)]
+    loadings = [multiplicity.loading(control.variance or 0.0, other.variance or 0.0) for other in others]
+    normal = [multiplicity.as_normal(one.statistic, one.degrees_of_freedom) for one in compared]
+    return [multiplicity.dunnett_p(z, p, loadings) for z, p in zip(normal, own, strict=True)]
 
 
 def _comparison(kind: Kind, control: Moments, treatment: Moments) -> Means | Proportions | Quantiles:
@@ -201,7 +201,7 @@ def _holds(metric: str, lift: float, arms: Sequence[Shoppers]) -> Inside:
 
 
 def _inside(found: Means | Proportions | Quantiles, absolute: float, relative: float) -> Inside:
-    multiple = families.own_multiple(found.degrees_of_freedom, 0.95)
+    multiple = multiplicity.own_multiple(found.degrees_of_freedom, 0.95)
     (low, high), (relative_low, relative_high) = found.absolute(multiple), found.relative(multiple)
     return low <= absolute <= high, relative_low <= relative <= relative_high
 
@@ -241,7 +241,7 @@ def peeking(page: Page, runs: int = 2000) -> None:
     ever = {name: np.zeros((0, LOOKS), bool) for name in ("fixed-horizon p", "always-valid p")}
     n = 8000  # an arm at the end
     dice = np.random.default_rng([SEED, 5])
-    scale = families.anytime_scale(0.05, 2 * n)
+    scale = multiplicity.anytime_scale(0.05, 2 * n)
     for _ in page.runs(runs, "reading a hundred times"):
         alarms = {name: np.zeros(LOOKS, bool) for name in ever}
         arms = [shoppers(dice, n).net for _arm in range(2)]
@@ -250,8 +250,8 @@ def peeking(page: Page, runs: int = 2000) -> None:
             if until < 100 or min(int((arm[:until] > 0).sum()) for arm in arms) < 30:
                 continue
             found = Means(*(Moments.from_values(arm[:until]) for arm in arms))
-            alarms["fixed-horizon p"][look] = families.own_p(found.statistic, found.degrees_of_freedom) < 0.05
-            alarms["always-valid p"][look] = families.anytime_p(found.statistic, 2 * until, scale) < 0.05
+            alarms["fixed-horizon p"][look] = multiplicity.own_p(found.statistic, found.degrees_of_freedom) < 0.05
+            alarms["always-valid p"][look] = multiplicity.anytime_p(found.statistic, 2 * until, scale) < 0.05
         for name, one in alarms.items():
             ever[name] = np.vstack([ever[name], np.logical_or.accumulate(one)])
     done = len(next(iter(ever.values())))

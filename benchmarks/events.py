@@ -18,12 +18,12 @@ import psycopg
 
 from benchmarks.results import machine, median, milliseconds, run, table, write_section
 from events import Interaction, open_store
-from events.sql import INTERACTION
-from experiments.tokens import Claim, Signer
-from server.keys import create_key
+from events.stores.sql_store import INTERACTION
+from experiments.assignment.tokens import Claim, Signer
+from server.http.keys import create_key
 from tests.conftest import AB
-from tests.crashes import Supervised
-from tests.postgres import PostgresServer, binaries
+from tests.support.crashes import Supervised
+from tests.support.postgres import PostgresServer, binaries
 
 SECONDS = 6
 AT = 1_790_000_000_000

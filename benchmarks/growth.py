@@ -16,9 +16,9 @@ from benchmarks.reports import DAYS, DECLARED, START_MS, report_command
 from benchmarks.results import machine, repeated, table, write_section
 from events import open_store
 from events.lake import MANIFEST, TABLES, VERSION, export
-from events.sql import is_integer
-from experiments.declaration import declared_dict
-from experiments.loading import load
+from events.stores.sql_store import is_integer
+from experiments.declarations.loading import load
+from experiments.declarations.model import declared_dict
 
 EXPOSURES = """
 SELECT 'ab' AS experiment, printf('%012x', range * 16) AS unit_id,

@@ -146,7 +146,7 @@ def speeds() -> dict[str, float]:
 _WEIGH = """
 import sys
 from experiments import load
-from server.serving import Serving
+from server.assign.prepared import Serving
 def rss():
     told = open("/proc/self/status").read()
     return int(told.split("VmRSS:")[1].split()[0]) / 1024

@@ -10,17 +10,17 @@ from flask import Flask, Response, jsonify, request
 
 from benchmarks import declared
 from events.clock import now_ms
-from events.store import open_store
-from experiments.assignment import assign, unit_of
-from experiments.loading import load
-from experiments.offers import resolve
-from experiments.tokens import Claim, Signer
-from server.assignments import Assignments
-from server.counts import Counts
-from server.keys import Keyring, authorise
-from server.live import Declarations
-from server.problems import Reply, json_reply
-from server.requests import AssignmentsBody, read_body
+from events.stores.open_store import open_store
+from experiments.assignment.draw import assign, unit_of
+from experiments.assignment.offers import resolve
+from experiments.assignment.tokens import Claim, Signer
+from experiments.declarations.loading import load
+from server.assign.declarations import Declarations
+from server.assign.service import Assignments
+from server.http.bodies import AssignmentsBody, read_body
+from server.http.keys import Keyring, authorise
+from server.http.metrics import Counts
+from server.http.problems import Reply, json_reply
 
 
 def plain_flask() -> Flask:

@@ -20,9 +20,9 @@ from benchmarks.results import machine, median, repeated, run, table, write_sect
 from benchmarks.tables import agree, confidence_python, ours
 from events import open_store
 from events.lake import export
-from experiments.declaration import declared_dict
-from experiments.loading import load
-from tests.postgres import PostgresServer, binaries
+from experiments.declarations.loading import load
+from experiments.declarations.model import declared_dict
+from tests.support.postgres import PostgresServer, binaries
 
 SHOWN = ("conversion", "average_order_value", "revenue_per_visitor")
 DECLARED = """\

@@ -16,7 +16,7 @@ from benchmarks.reports import fill, report_command
 from benchmarks.results import machine, run, table, write_section
 from events import open_store
 from events.lake import export
-from tests.spark import SparkCluster
+from tests.support.spark import SparkCluster
 
 SAMPLE_S = 0.5
 

@@ -17,8 +17,8 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from analysis.lifts import compare
-from analysis.quantiles import clustered
+from analysis.stats.lift import compare
+from analysis.stats.orders.quantiles import clustered
 from benchmarks.results import RUNS, machine, repeated, run, table, write_section
 
 ENVIRONMENT = Path(__file__).parent.parent / "build" / "spotify-confidence"

@@ -1,6 +1,7 @@
 """What happened: records, the stores that keep them, files in and out."""
 
 from events.records import Exposure, Interaction, Order, OrderLine, Reader, Refund
-from events.store import Store, open_store
+from events.stores.open_store import open_store
+from events.stores.protocol import Store
 
 __all__ = ["Exposure", "Interaction", "Order", "OrderLine", "Reader", "Refund", "Store", "open_store"]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, ProgressColumn
 
-    from events.reconcile import Reconciliation
-    from events.store import Store
-    from experiments.assignment import Step
+    from events.imports.reconcile import Reconciliation
+    from events.stores.protocol import Store
+    from experiments.assignment.draw import Step
 
 store_option = click.option(
     "--store",
@@ -50,10 +50,10 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, shop: str, configs: str,
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from events.clock import now_ms
-    from events.csv_rows import count_lines, refuse_unreadable
-    from events.files import BadRows, import_csv
-    from events.store import open_store
-    from experiments.loading import load
+    from events.imports.csv import BadRows, import_csv
+    from events.imports.csv_rows import count_lines, refuse_unreadable
+    from events.stores.open_store import open_store
+    from experiments.declarations.loading import load
 
     loaded = load(configs)
     refuse_unreadable(file)  # before a store is made for nothing
@@ -102,9 +102,9 @@ def import_(kind: str, file: Path, skip_bad_rows: bool, shop: str, configs: str,
 @format_option
 def explain(key: str, visitor: str, context: str, configs: str, store_url: str, format_: str) -> None:
     """Say which variant of experiment KEY a VISITOR gets, and every step to it; with a store at hand, in which epoch."""
-    from experiments.assignment import explain as explain_assignment
-    from experiments.assignment import unit_of
-    from experiments.loading import load
+    from experiments.assignment.draw import explain as explain_assignment
+    from experiments.assignment.draw import unit_of
+    from experiments.declarations.loading import load
 
     known = _json_object(context)
     loaded = load(configs)
@@ -145,7 +145,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _epoch(store_url: str, key: str) -> int | None:
     """Give the newest epoch that a store knows; None where there is no store, or it knows none."""
-    from events.store import open_store
+    from events.stores.open_store import open_store
 
     if store_url.startswith("sqlite:///") and not Path(store_url.removeprefix("sqlite:///")).is_file():
         return None
@@ -218,7 +218,7 @@ def forget(visitor: str, lakes: tuple[Path, ...], skip_missing_lakes: bool, stor
 
     Devices and customer numbers that are known to be theirs go too, in the store and in its lakes; sums stay as they were.
     """
-    from events.forget import forget as forget_person
+    from events.erasure import forget as forget_person
 
     with existing_store(store_url) as store:
         done = forget_person(store, visitor, lakes, skip_missing_lakes)
@@ -254,7 +254,7 @@ def prune(before: "dt.datetime", store_url: str) -> None:
 
 def existing_store(store_url: str) -> "closing[Store]":
     """Open a store that is there: these commands have nothing to do in a new one."""
-    from events.store import open_store
+    from events.stores.open_store import open_store
 
     path = Path(store_url.removeprefix("sqlite:///"))
     if store_url.startswith("sqlite:///") and not path.is_file():
@@ -296,8 +296,8 @@ def reconcile(
     Every order that differs is listed with its likely cause. FILE may be any that `crosslift import orders` takes; nothing of
     it is imported. The exit code is 1 where something differs.
     """
-    from events.reconcile import reconcile as compare
-    from experiments.loading import load
+    from events.imports.reconcile import reconcile as compare
+    from experiments.declarations.loading import load
 
     with existing_store(store_url) as store:
         found = compare(

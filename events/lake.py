@@ -17,8 +17,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from events.sql import EXPOSURE, IDENTIFYING, INTERACTION, LINE, REFUND, is_integer, scrubbed
-from events.store import Fetch, Store
+from events.stores.protocol import Fetch, Store
+from events.stores.sql_store import EXPOSURE, IDENTIFYING, INTERACTION, LINE, REFUND, is_integer, scrubbed
 from experiments.errors import StoreError
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from experiments.declaration import OrderRules
+from experiments.declarations.model import OrderRules
 
 DRAFT_SOURCES = ("shopify_draft_order",)
 RENEWAL_SOURCES = ("subscription_contract", "subscription")

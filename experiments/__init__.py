@@ -1,7 +1,8 @@
 """What is tried and who gets what: declarations, audience, assignment. Pure: no database, no HTTP, no pandas."""
 
-from experiments.assignment import Assignment, Step, assign, explain
-from experiments.declaration import Experiment, Product, Shop, Variant
+from experiments.assignment.draw import Assignment, Step, assign, explain
+from experiments.declarations.loading import Configs, load
+from experiments.declarations.model import Experiment, Product, Shop, Variant
 from experiments.errors import (
     AnalysisError,
     CrossliftError,
@@ -11,7 +12,6 @@ from experiments.errors import (
     StoreBusy,
     StoreError,
 )
-from experiments.loading import Configs, load
 
 __all__ = [
     "AnalysisError",

@@ -22,7 +22,7 @@ def new(template: str | None, key: str | None, configs: str) -> None:
 
     Without arguments it lists the templates.
     """
-    from experiments.templates import describe_templates, write_template
+    from experiments.declarations.templates import describe_templates, write_template
 
     if template is None:
         for name, title in describe_templates():

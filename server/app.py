@@ -13,24 +13,25 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from events.clock import now_ms
-from events.store import Store, open_store
-from experiments.loading import Configs
-from experiments.tokens import Signer
-from server.assignments import Assignments, mint_visitor_id
-from server.collect import Collector
-from server.cors import Cors
-from server.counts import Counts
-from server.explain import explain_request
-from server.hot import HotPath, too_long
-from server.keys import Keyring, authorise
-from server.live import Declarations
-from server.ofrep import ofrep_routes
-from server.problems import Problem, Reply, json_reply, reply_to
-from server.requests import MAX_BODY_BYTES, IdentifyBody, read_body
-from server.snippet import script_route
-from server.tracked import tracked
-from server.visitors import cookie_visitor, set_cookie
-from server.webhooks.routes import webhooks
+from events.stores.open_store import open_store
+from events.stores.protocol import Store
+from experiments.assignment.tokens import Signer
+from experiments.declarations.loading import Configs
+from server.assign.declarations import Declarations
+from server.assign.explain import explain_request
+from server.assign.hot_routes import HotPath, too_long
+from server.assign.ofrep import ofrep_routes
+from server.assign.page import script_route
+from server.assign.service import Assignments, mint_visitor_id
+from server.http.bodies import MAX_BODY_BYTES, IdentifyBody, read_body
+from server.http.cookies import cookie_visitor, set_cookie
+from server.http.cors import Cors
+from server.http.keys import Keyring, authorise
+from server.http.metrics import Counts
+from server.http.problems import Problem, Reply, json_reply, reply_to
+from server.ingest.collector import Collector
+from server.ingest.tracking import tracked
+from server.ingest.webhooks.routes import webhooks
 
 
 def create_app(

@@ -15,10 +15,10 @@ import click
 
 from events.cli import existing_store, store_option
 from experiments.cli import configs_option, format_option
-from server.webhooks.cli import webhooks
+from server.ingest.webhooks.cli import webhooks
 
 if TYPE_CHECKING:
-    from events.store import Store
+    from events.stores.protocol import Store
 
 THREADS = 32  # of a worker: most of them wait for the disk, together, and the slower it is the more share a commit
 
@@ -40,7 +40,7 @@ def serve(host: str, port: int, workers: int, rate_limit: float | None, configs:
     from granian.log import LogLevels
     from granian.server import Server
 
-    from experiments.loading import load
+    from experiments.declarations.loading import load
 
     load(configs)  # wrong declarations and an unusable store are said here, once, and not by every worker
     with _opened(store_url) as store:
@@ -153,7 +153,7 @@ def revoke(hint: str, store_url: str) -> None:
 
 def _create(store: "Store", format_: str) -> None:
     from events.clock import now_ms
-    from server.keys import create_key
+    from server.http.keys import create_key
 
     at_ms = now_ms()
     publishable, secret = create_key(store, "publishable", at_ms), create_key(store, "secret", at_ms)
@@ -165,7 +165,7 @@ def _create(store: "Store", format_: str) -> None:
 
 
 def _opened(store_url: str) -> "closing[Store]":
-    from events.store import open_store
+    from events.stores.open_store import open_store
 
     return closing(open_store(store_url))
 
@@ -187,9 +187,9 @@ def preview(key: str, variant: str, url: str, hours: int, configs: str, store_ur
     """
     from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-    from experiments.loading import load
+    from experiments.assignment.tokens import Signer
+    from experiments.declarations.loading import load
     from experiments.refusals import describe
-    from experiments.tokens import Signer
 
     experiment = load(configs).experiment(key)
     if variant not in experiment.variants:
@@ -238,7 +238,7 @@ def replay(ids: tuple[int, ...], configs: str, store_url: str) -> None:
 
     Nothing counts twice. What is still refused stays, with its reason; then the exit code is 1.
     """
-    from server.quarantine import replay as replay_held
+    from server.ingest.replay import replay as replay_held
 
     with existing_store(store_url) as store:
         taken, refused = replay_held(store, configs, ids)

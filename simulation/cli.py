@@ -34,7 +34,7 @@ def simulate(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from experiments.loading import load
+    from experiments.declarations.loading import load
     from simulation.run import Client
     from simulation.run import simulate as run
     from simulation.truth import load_truth

@@ -16,8 +16,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.declarations.loading import Configs, load
 from experiments.errors import StoreError
-from experiments.loading import Configs, load
 from simulation.truth import Truth, load_truth, true_lifts
 
 FOLDER = Path("demo")

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
+from experiments.declarations.loading import Configs
 from experiments.errors import RequestError, StoreError
-from experiments.loading import Configs
 from simulation.shoppers import Event, Visit, browse, buy, visit
 from simulation.truth import Truth
 

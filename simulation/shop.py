@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from rich.console import Console
 
+from experiments.declarations.loading import Configs, load
 from experiments.errors import StoreError
-from experiments.loading import Configs, load
 from simulation.demo import FOLDER, free_port, fresh_store, output, run_command, running_server
 from simulation.run import Client, simulate
 from simulation.shoppers import past_start_ms

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from experiments.declaration import Product
-from experiments.loading import Configs
+from experiments.declarations.loading import Configs
+from experiments.declarations.model import Product
 from experiments.money import to_minor
 from simulation.truth import Truth, bundle_discount, mains, page_context
 

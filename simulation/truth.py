@@ -7,12 +7,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from experiments.audience import first_failing
-from experiments.declaration import Declared, Product, Variant
+from experiments.assignment.audience import first_failing
+from experiments.declarations.loading import Configs, validate
+from experiments.declarations.model import Declared, Product, Variant
+from experiments.declarations.yaml_source import Source, read_yaml
 from experiments.errors import DeclarationError, Fault
-from experiments.loading import Configs, validate
 from experiments.quantities import Percent, Share
-from experiments.yaml_source import Source, read_yaml
 
 Change = Annotated[float, Percent(-1, 10, "a change such as +4% or -20%")]
 

@@ -10,7 +10,7 @@ import click
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from experiments.cli import configs_option
-from experiments.loading import load
+from experiments.declarations.loading import load
 from storefront.shop import Preview, create_shop
 
 

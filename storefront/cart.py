@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.declaration import Product
+from experiments.assignment.offers import saving_minor
+from experiments.declarations.loading import Configs
+from experiments.declarations.model import Product
 from experiments.errors import RequestError
-from experiments.loading import Configs
 from experiments.money import to_minor
-from experiments.offers import saving_minor
 from experiments.refusals import describe
 
 MAX_LINES = 30

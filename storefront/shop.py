@@ -11,9 +11,9 @@ from typing import Any
 from flask import Flask, Response, abort, g, redirect, render_template, request, send_from_directory, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from experiments.declaration import Product
+from experiments.declarations.loading import Configs
+from experiments.declarations.model import Product
 from experiments.errors import RequestError
-from experiments.loading import Configs
 from experiments.money import format_money, to_minor
 from storefront.cart import Line, added, order_event, priced, read_items
 from storefront.upstream import Upstream

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 import crosslift
 from events import Store, open_store
 from experiments import CrossliftError
-from tests.postgres import PostgresServer, binaries
+from tests.support.postgres import PostgresServer, binaries
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"

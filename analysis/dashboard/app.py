@@ -12,12 +12,12 @@ from flask import Flask, Response, abort, render_template, request
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 
-from analysis import wording
 from analysis.dashboard.access import add_access
 from analysis.dashboard.background import Background
-from analysis.html import TEMPLATES
-from events.store import open_store
-from experiments.tokens import Signer
+from analysis.render import messages
+from analysis.render.html import TEMPLATES
+from events.stores.open_store import open_store
+from experiments.assignment.tokens import Signer
 
 PREVIEW_S = 86_400
 
@@ -34,7 +34,7 @@ def create_dashboard(background: Background, token: str, signer: Signer) -> Flas
     app = Flask("crosslift-dashboard", static_folder=None, template_folder=str(TEMPLATES))
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.undefined = StrictUndefined
-    app.jinja_env.globals.update(say=wording, age=_age, moment=_moment)
+    app.jinja_env.globals.update(say=messages, age=_age, moment=_moment)
     add_access(app, token)
     _add_pages(app, background)
     _add_previews(app, background, signer)
@@ -59,7 +59,7 @@ def _add_pages(app: Flask, background: Background) -> None:
         """One experiment's report, as it was last worked out."""
         _known(background, key)
         shown = background.shown.get(key)
-        body = Markup(shown.body) if shown else None  # noqa: S704  rendered and escaped by analysis.html
+        body = Markup(shown.body) if shown else None  # noqa: S704  rendered and escaped by analysis.render.html
         behind = background.is_behind(key)
         return render_template(
             "dashboard/experiment.html", key=key, shown=shown, body=body, behind=behind, found=background

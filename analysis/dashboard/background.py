@@ -10,9 +10,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from analysis.dashboard.looking import Arriving, Declared, Shown, begin_work, look, look_at_arrival, read_declared
-from analysis.dashboard.serving import Serving, ask
-from analysis.watching import STALE_S, configs_state, store_state
+from analysis.dashboard.server_status import Serving, ask
+from analysis.dashboard.snapshots import Arriving, Declared, Shown, begin_work, look, look_at_arrival, read_declared
+from analysis.dashboard.watch import STALE_S, configs_state, store_state
 from experiments.errors import StoreError
 
 EVERY_S = 1.0

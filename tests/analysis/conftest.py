@@ -8,7 +8,7 @@ import pytest
 from analysis import Report, report
 from events import Exposure, Order, Store
 from experiments import load
-from experiments.declaration import declared_dict
+from experiments.declarations.model import declared_dict
 from tests.conftest import AB, WriteConfigs
 
 AT = 1_777_636_800_000

@@ -13,7 +13,7 @@ from analysis import Report
 from analysis.metrics import CATALOGUE, COLUMN_MEANINGS, definitions
 from events import Exposure, Interaction, Order, Store
 from events.records import InteractionKind
-from experiments.metrics import COLUMNS, METRICS
+from experiments.declarations.metrics import COLUMNS, METRICS
 from tests.analysis.conftest import AT, DAY, World, values
 from tests.conftest import AB, WriteConfigs
 

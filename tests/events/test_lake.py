@@ -14,8 +14,8 @@ from events import Order, Store, open_store
 from events.lake import export
 from events.records import AnyRecord
 from experiments import StoreError
-from tests.events.test_store import AT, click, exposure, order, refund
-from tests.postgres import PostgresServer
+from tests.events.stores.test_store import AT, click, exposure, order, refund
+from tests.support.postgres import PostgresServer
 
 Run = Callable[..., Result]
 DAY = 86_400_000

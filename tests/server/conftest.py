@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from events import Store
 from server import create_app
-from server.keys import create_key
+from server.http.keys import create_key
 from tests.conftest import AB, ROOT, WriteConfigs
 
 NOW = 1_777_636_800_000

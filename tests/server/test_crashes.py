@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from events import open_store
-from server.keys import create_key
+from server.http.keys import create_key
 from tests.conftest import WriteConfigs
-from tests.crashes import Supervised, assert_nothing_lost, clients_during, opened_when_there
-from tests.postgres import PostgresServer
+from tests.support.crashes import Supervised, assert_nothing_lost, clients_during, opened_when_there
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture

@@ -37,7 +37,10 @@ def run(command: list[str], code: str, server: Server, folder: Path, name: str) 
         "pk_...", server.keys["publishable"]
     )
     (folder / name).write_text(text, encoding="utf-8")
-    environment = os.environ | {"SECRET_KEY": server.keys["secret"], "PUBLISHABLE_KEY": server.keys["publishable"]}
+    environment = os.environ | {
+        "SECRET_KEY": server.keys["secret"],
+        "PUBLISHABLE_KEY": server.keys["publishable"],
+    }
     done = subprocess.run(
         [*command, name], capture_output=True, text=True, cwd=folder, env=environment, check=False, timeout=60
     )

@@ -63,7 +63,7 @@ def bad_server() -> Iterator[Callable[..., str]]:
     servers = []
 
     def start(**how: object) -> str:
-        from server.snippet import SCRIPT
+        from server.assign.page import SCRIPT
 
         handler = type("Handler", (Bad,), {"script": SCRIPT.read_bytes(), **how})
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

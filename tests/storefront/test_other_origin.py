@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Page, expect
 
-from server.snippet import SCRIPT, integrity
+from server.assign.page import SCRIPT, integrity
 from tests.conftest import Server
 from tests.storefront.conftest import OpenShop, declare
 

@@ -1,0 +1,250 @@
+"""A thousand fake A/A tests on the shop's own data: how often each metric would cry wolf."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from analysis.metrics import Metric, columns_of, metrics_of
+from analysis.queries import breakdowns
+from analysis.queries.source import Source, open_source
+from analysis.queries.study import asked_of
+from analysis.queries.unit_facts import Asked
+from analysis.stats.boundaries import multiplicity
+from analysis.stats.comparisons import Means, Proportions, Quantiles, Undefined
+from analysis.stats.moments import Floats, Moments
+from analysis.stats.orders.order_statistics import Ranked
+from analysis.stats.orders.quantiles import cluster_factor
+from events.clock import now_ms
+from experiments.declarations.loading import load
+from experiments.errors import AnalysisError
+
+ALPHA = 0.05
+BATCH = 50  # tests whose splits are held in memory at once
+MAX_ACTIVE = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRate:
+    """
+    One metric's false alarms.
+
+    Attributes:
+        tests: A/A tests that could be read; 0 with a reason.
+        alarms: Of those, with p below 5%.
+        expected: Between which shares 99.9% of the counts fall when 5% is true; None without tests.
+    """
+
+    metric: str
+    tests: int
+    alarms: int
+    expected: tuple[float, float] | None
+    reason: str | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """The share of false alarms."""
+        return self.alarms / self.tests if self.tests else None
+
+    @property
+    def sound(self) -> bool | None:
+        """
+        Whether the rate is no more than chance allows for 5%; None where nothing could be read.
+
+        Fewer are no fault: where prices stand on few points, a quantile cannot err in exactly 5%, and errs less.
+        """
+        return None if self.rate is None or not self.expected else self.rate <= self.expected[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give JSON values."""
+        shown = {
+            "metric": self.metric,
+            "tests": self.tests,
+            "alarms": self.alarms,
+            "rate": self.rate,
+            "sound": self.sound,
+        }
+        shown |= {"expected": self.expected}
+        return shown if self.reason is None else shown | {"reason": self.reason}
+
+
+def aa_check(
+    key: str,
+    store: str = "sqlite:///crosslift.db",
+    configs: str | Path = "configs",
+    tests: int = 1000,
+    seed: int = 1,
+    as_of_ms: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> list[ErrorRate]:
+    """
+    Split the units of an experiment into two random halves, again and again, and count false alarms.
+
+    Nothing differs between the halves, so a sound metric alarms in 5% of the tests. All variants' units are put together.
+
+    Args:
+        key: The experiment whose units and metrics are taken.
+        store: URL of the store.
+        configs: Folder of the declarations.
+        tests: How many splits.
+        seed: The same seed gives the same splits.
+        as_of_ms: Read nothing later; now unless given.
+        progress: Told how many tests are done.
+
+    Only the units that did anything are read into memory; those that did nothing are zeros, of which each half gets a number.
+
+    Raises:
+        AnalysisError: Too few or too many units, or metrics without a way to split them.
+    """
+    loaded = load(configs)
+    metrics = metrics_of(loaded.experiment(key))
+    with open_source(store, loaded.shop) as source:
+        experiment = loaded.experiment(key)
+        asked, _epochs, _declared = asked_of(source, loaded, experiment, now_ms() if as_of_ms is None else as_of_ms)
+        values, units, columns = _read(source, asked, metrics)
+        orders = _orders(source, asked) if any(one.quantile is not None for one in metrics.values()) else None
+    if units < 4:
+        raise AnalysisError(f"{key}: found {units} units; wanted at least 4 to split")
+    return split_and_test(metrics, values, units, columns, tests, seed, orders, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Order values in rising order, and the number of the unit that each is of."""
+
+    values: Floats
+    units: NDArray[np.intp]
+
+    def quantile(self, halves: NDArray[np.bool_], share: float) -> Ranked:
+        """Give the order statistics of some units' orders; `halves` says of every unit whether it is one."""
+        mine = halves[self.units]
+        at = np.flatnonzero(mine)
+        if not len(at):
+            raise Undefined("a half without orders")
+        sorted_values = self.values[at]
+        plain = Ranked(len(at), share, 1.0, lambda rank: float(sorted_values[rank - 1]))
+        orders = np.bincount(self.units[at], minlength=len(halves))[halves].astype(float)
+        under = np.bincount(self.units[at[sorted_values <= plain.value]], minlength=len(halves))[halves].astype(float)
+        factor = cluster_factor(Moments.from_values(under, orders), len(at))
+        return Ranked(len(at), share, factor, plain.at)
+
+
+def _orders(source: Source, asked: Asked) -> Orders:
+    told = breakdowns.orders_inside(source, asked)
+    rows = source.rows(told.select("unit_id", "minor"))
+    numbers = {unit: index for index, unit in enumerate(sorted({row["unit_id"] for row in rows}))}
+    rows.sort(key=lambda row: row["minor"])
+    return Orders(
+        np.array([row["minor"] for row in rows], float), np.array([numbers[row["unit_id"]] for row in rows], np.intp)
+    )
+
+
+def _read(source: Source, asked: Asked, metrics: Mapping[str, Metric]) -> tuple[Floats, int, list[str]]:
+    columns = columns_of(metrics.values())
+    by_day, strays = source.units_by_day(asked)
+    units = sum(by_day.values()) + strays
+    active = source.units(asked, columns)
+    rows = source.rows(
+        active.select(**{f"c{index}": active[name] for index, name in enumerate(columns)}).limit(MAX_ACTIVE + 1)
+    )
+    if len(rows) > MAX_ACTIVE:
+        raise AnalysisError(
+            f"{asked.experiment}: found more than {MAX_ACTIVE:,} units with orders; wanted fewer, such as an earlier --as-of"
+        )
+    values = np.array([[float(row[f"c{index}"]) for index in range(len(columns))] for row in rows])
+    return values.reshape(len(rows), len(columns)), units, columns
+
+
+def split_and_test(
+    metrics: Mapping[str, Metric],
+    values: Floats,
+    units: int,
+    columns: Sequence[str],
+    tests: int,
+    seed: int,
+    orders: Orders | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> list[ErrorRate]:
+    """
+    Run A/A tests over units that are given.
+
+    Args:
+        metrics: By name.
+        values: Shape (active units, columns): of the units that did anything.
+        units: All units.
+        columns: Names of the columns.
+        orders: Where one of the metrics is a quantile.
+        tests, seed, progress: See `aa_check`.
+    """
+    dice = np.random.default_rng(seed)
+    k = len(columns)
+    centres = values.mean(axis=0) if len(values) else np.zeros(k)
+    centred = values - centres
+    pairs = [(i, j) for i in range(k) for j in range(i, k)]
+    products = np.stack([centred[:, i] * centred[:, j] for i, j in pairs], axis=1) if k else np.zeros((len(values), 0))
+    totals, all_products = centred.sum(axis=0), products.sum(axis=0)
+    alarms, read = dict.fromkeys(metrics, 0), dict.fromkeys(metrics, 0)
+    for start in range(0, tests, BATCH):
+        size = min(BATCH, tests - start)
+        halves = dice.integers(0, 2, size=(size, len(values)), dtype=np.int8).astype(np.float64)
+        idle = dice.binomial(units - len(values), 0.5, size=size)
+        counts, sums, crosses = halves.sum(axis=1), halves @ centred, halves @ products
+        for test in range(size):
+            one = _arm(int(counts[test]), int(idle[test]), sums[test], crosses[test], centres, pairs)
+            other = _arm(
+                len(values) - int(counts[test]), units - len(values) - int(idle[test]),
+                totals - sums[test], all_products - crosses[test], centres, pairs,
+            )  # fmt: skip
+            for name, metric in metrics.items():
+                if metric.quantile is None:
+                    p_value = _p(metric, one, other, columns)
+                else:
+                    p_value = _quantile_p(orders, metric.quantile, dice)
+                if p_value is not None:
+                    read[name] += 1
+                    alarms[name] += p_value < ALPHA
+        if progress:
+            progress(start + size)
+    return [_rate(name, read[name], alarms[name]) for name in metrics]
+
+
+def _arm(
+    active: int, idle: int, sums: Floats, crosses: Floats, centres: Floats, pairs: Sequence[tuple[int, int]]
+) -> Moments:
+    k = len(centres)
+    matrix = np.zeros((k, k))
+    for (i, j), product in zip(pairs, crosses, strict=True):
+        matrix[i, j] = matrix[j, i] = product
+    return Moments.from_centred_sums(active, sums, matrix, centres) + Moments.zeros(idle, k)
+
+
+def _quantile_p(orders: Orders | None, share: float, dice: np.random.Generator) -> float | None:
+    if orders is None or not len(orders.values):
+        return None
+    half = dice.integers(0, 2, size=int(orders.units.max()) + 1, dtype=np.int8).astype(bool)
+    try:
+        comparison = Quantiles(orders.quantile(half, share), orders.quantile(~half, share))
+    except Undefined:
+        return None
+    return multiplicity.own_p(comparison.statistic, comparison.degrees_of_freedom)
+
+
+def _p(metric: Metric, one: Moments, other: Moments, columns: Sequence[str]) -> float | None:
+    at = [columns.index(name) for name in metric.columns]
+    try:
+        kind = Proportions if metric.kind == "proportion" else Means
+        comparison = kind(one.pick(at), other.pick(at))
+    except Undefined:
+        return None
+    return multiplicity.own_p(comparison.statistic, comparison.degrees_of_freedom)
+
+
+def _rate(name: str, tests: int, alarms: int) -> ErrorRate:
+    if not tests:
+        return ErrorRate(name, 0, 0, None, "the metric has no values to compare")
+    low, high = (float(binom.ppf(tail, tests, ALPHA)) / tests for tail in (0.0005, 0.9995))
+    return ErrorRate(name, tests, int(alarms), (low, high))

@@ -1,0 +1,1 @@
+"""Reads sums out of a store, through Ibis. No statistics."""

@@ -1,0 +1,1 @@
+"""The report as people read it: terminal, HTML, charts. No statistics."""

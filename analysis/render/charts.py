@@ -1,0 +1,193 @@
+"""Which charts a report has, made of its values."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from analysis.render import messages, numbers, plots
+from analysis.render.plots import Curve, Ends, Row, Tell
+from analysis.render.svg import Chart, Sheet
+from analysis.reports.model import MetricResult, Report
+
+DAY_MS = 86_400_000
+
+
+def metric(sheet: Sheet, title: str, one: MetricResult, report: Report) -> Chart:
+    """Draw a metric's lifts; as differences where no lift has an interval."""
+    level = numbers.level(report.confidence)
+    control = next(iter(one.moments))
+    relative = any(lift.simultaneous.relative.low is not None for lift in one.lifts.values())
+    rows = []
+    for key, lift in one.lifts.items():
+        fixed, anytime = (
+            reading.relative if relative else reading.absolute for reading in (lift.simultaneous, lift.anytime)
+        )
+        told = numbers.share if relative else lambda amount: messages.difference(amount, one, report)
+        words = _in_words(fixed.estimate, _ends(fixed), told, level)
+        if _ends(anytime):
+            words += f", on any day {told(anytime.low)} to {told(anytime.high)}"
+        rows.append(Row(key, fixed.estimate, _ends(fixed), _ends(anytime), words))
+    note = messages.FOREST_NOTE if any(row.anytime for row in rows) else messages.FOREST_NOTE_FIXED
+    note = note.format(level=level) + _cut(rows, relative=relative)
+    if relative:
+        return plots.forest(sheet, f"Lift in {title} over {control}", f"lift, % of {control}", rows, note=note)
+    unit = _unit(one, report)
+    tell = lambda amount: messages.difference(amount, one, report)  # noqa: E731
+    return plots.forest(
+        sheet, f"{title[:1].upper()}{title[1:]} less {control}'s, {unit}", f"difference, {unit}", rows, tell, note
+    )
+
+
+def _unit(one: MetricResult, report: Report) -> str:
+    if one.kind == "proportion":
+        return "percentage points"
+    return report.currency if one.is_money and report.currency else "in its own unit"
+
+
+def _ends(interval: Any) -> Ends | None:
+    """Give an interval's ends; of an object or of JSON values."""
+    low, high = (interval["low"], interval["high"]) if isinstance(interval, dict) else (interval.low, interval.high)
+    return None if low is None or high is None else (low, high)
+
+
+def _in_words(estimate: float | None, ends: Ends | None, tell: Tell, level: str) -> str:
+    if estimate is None:
+        return "cannot be had"
+    return tell(estimate) + (f", {level} interval {tell(ends[0])} to {tell(ends[1])}" if ends else ", no interval")
+
+
+def _cut(rows: Sequence[Row], *, relative: bool) -> str:
+    ends = [end for row in rows for one in (row.fixed, row.anytime) if one for end in one]
+    return f" {messages.CUT}" if relative and any(abs(end) > plots.REACH for end in ends) else ""
+
+
+def guardrails(sheet: Sheet, variant: str, guards: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """Draw each guardrail's interval against its margin."""
+    rows = [
+        Row(
+            messages.metric_title(name),
+            None,
+            None,
+            _ends(one),
+            f"margin {numbers.share(one['margin'])}, {numbers.share_range(one['low'], one['high'])} on any day",
+            one["margin"],
+        )
+        for name, one in guards.items()
+    ]
+    title = f"What {variant} may have gained or lost, against its margins"
+    return plots.forest(sheet, title, "gain or loss, % of the control's", rows, note=messages.GUARD_NOTE)
+
+
+def decomposition(
+    sheet: Sheet, parts: Mapping[str, Mapping[str, Any]], report: Report
+) -> tuple[list[Chart], list[str]]:
+    """Draw why revenue per visitor moved, and say where it cannot be told."""
+    charts, notes = [], []
+    control = report.variants[0].key
+    for key, found in parts.items():
+        missing = next((one["reason"] for one in found.values() if one["log_lift"] is None), None)
+        if missing:
+            notes.append(f"{key}: cannot be told: {missing}.")
+            continue
+        order = [*(name for name in messages.FACTORS if name != "revenue_per_visitor"), "revenue_per_visitor"]
+        title = f"{key} over {control}: three changes make the last"
+        told = [(messages.FACTORS[name], found[name]) for name in order]
+        charts.append(plots.waterfall(sheet, title, "change, % (on a scale on which they add up)", told))
+    return charts, ([messages.FACTORS_NOTE.format(level=numbers.level(report.confidence)), *notes] if charts else notes)
+
+
+def order_values(sheet: Sheet, values: Mapping[str, Mapping[str, Any]], currency: str) -> Chart:
+    """Draw the order values of all arms."""
+    arms = {key: arm for key, arm in values.items() if arm["orders"]}
+    title = f"Share of each variant's orders by order value, {currency}"
+    tell = lambda amount: numbers.money(amount, currency)  # noqa: E731
+    axis = f"order value, {currency}; the last band holds all above"
+    return plots.histograms(sheet, title, axis, arms, messages.CENTRES, tell)
+
+
+def cumulative(sheet: Sheet, points: Sequence[Mapping[str, Any]], report: Report) -> list[Chart]:
+    """Draw what was known of the primary metric on each day, a chart a variant, all on one scale."""
+    at = [float(date.fromisoformat(point["day"]).toordinal()) for point in points]
+    curves = _curves(points, at)
+    planned = _planned_day(report)
+    kept = planned if planned is not None and planned <= at[-1] + max(14, 2 * (at[-1] - at[0])) else None
+    limits = _shared([curve for curve in curves.values() if any(curve.ends)])
+    axis = "units exposed up to"
+    charts = []
+    for key, curve in curves.items():
+        if not any(curve.ends):
+            continue
+        ends = curve.ends[-1]
+        told = f"On {points[-1]['day']}: {_in_words(curve.estimates[-1], ends, numbers.share, 'always-valid')}."
+        if kept is not None:
+            told += f" Dashed: the planned size, expected on {date.fromordinal(round(kept)).isoformat()}."
+        title = f"{key}: cumulative lift in {messages.metric_title(report.primary or '')}, with the band that holds on all days"
+        chart = plots.band(sheet, title, axis, curve, kept, limits, told)
+        charts.append(chart)
+    return charts
+
+
+def since(sheet: Sheet, points: Sequence[Mapping[str, Any]], report: Report) -> list[Chart]:
+    """Draw the lift by days since the exposure, a chart a variant, all on one scale."""
+    curves = _curves(points, [float(point["day"]) for point in points])
+    limits = _shared([curve for curve in curves.values() if any(curve.ends)])
+    axis = "days since the exposure"
+    level = numbers.level(report.confidence)
+    charts = []
+    for key, curve in curves.items():
+        if not any(curve.ends):
+            continue
+        told = "; ".join(
+            f"day {x:g} {_in_words(estimate, ends, numbers.share, level)}"
+            for x, estimate, ends in zip(curve.at, curve.estimates, curve.ends, strict=True)
+        )
+        title = f"{key}: lift in {messages.metric_title(report.primary or '')} by days since the exposure, {level} intervals"
+        charts.append(plots.days(sheet, title, axis, curve, limits, told + "."))
+    return charts
+
+
+def _curves(points: Sequence[Mapping[str, Any]], at: list[float]) -> dict[str, Curve]:
+    keys = list(points[0]["lifts"]) if points else []
+    lifts = {key: [point["lifts"][key]["relative"] for point in points] for key in keys}
+    return {
+        key: Curve(at, [one["estimate"] for one in found], [_ends(one) for one in found])
+        for key, found in lifts.items()
+    }
+
+
+def _shared(curves: Sequence[Curve]) -> Ends:
+    found = [curve.limits() for curve in curves]
+    return min((low for low, _ in found), default=-1.0), max((high for _, high in found), default=1.0)
+
+
+def _planned_day(report: Report) -> float | None:
+    left = report.verdict.days_left if report.verdict else None
+    return None if not left else float(date(1970, 1, 1).toordinal() + report.as_of_ms // DAY_MS + left)
+
+
+def segment(sheet: Sheet, name: str, found: Mapping[str, Any], report: Report) -> list[Chart]:
+    """Draw the lift in each segment, a chart a variant."""
+    level = numbers.level(report.confidence)
+    charts = []
+    for key in found["interaction"]:
+        rows = []
+        for value, one in found["values"].items():
+            lift = one["lifts"][key]["relative"]
+            words = _in_words(lift["estimate"], _ends(lift), numbers.share, level)
+            rows.append(Row(value, lift["estimate"], _ends(lift), None, words))
+        if not any(row.estimate is not None for row in rows):
+            continue
+        title = f"{key}: lift in {messages.metric_title(found['metric'])} by {messages.metric_title(name)}"
+        note = messages.FOREST_NOTE_FIXED.format(level=level) + _cut(rows, relative=True)
+        charts.append(plots.forest(sheet, title, "lift, % of the control's", rows, note=note))
+    return charts
+
+
+def funnel(sheet: Sheet, found: Mapping[str, Mapping[str, int]]) -> list[Chart]:
+    """Draw how far the units of each variant came."""
+    charts = []
+    for key, counts in found.items():
+        told = {messages.STEPS[step]: n for step, n in counts.items()}
+        words = ", ".join(f"{step.lower()} {n:,}" for step, n in told.items())
+        charts.append(plots.steps(sheet, f"{key}: units and their share of the exposed", told, f"{words}."))
+    return charts

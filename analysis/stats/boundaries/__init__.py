@@ -1,0 +1,1 @@
+"""How wide an interval must be: for one comparison, for several at once, and for repeated reading."""

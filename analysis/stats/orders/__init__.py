@@ -1,0 +1,1 @@
+"""Statistics of order values: quantiles, histograms, and what revenue is made of."""

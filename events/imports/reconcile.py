@@ -1,0 +1,254 @@
+"""Holds the store's orders against the shop's own export, and says of every difference where it likely comes from."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from events.imports.csv import read_orders
+from events.records import Order, Refund
+from events.stores.protocol import Store
+from events.stores.stored_orders import stored_orders
+from experiments.declarations.loading import Configs
+from experiments.declarations.model import OrderRules
+from experiments.errors import RequestError
+
+AMOUNTS = ("gross", "discounts", "refunds", "net")
+DAY_MS = 86_400_000
+_SHOPS = "SELECT DISTINCT shop FROM orders ORDER BY shop"
+_DISCREPANCIES = (
+    "SELECT order_id, sum(discrepancy_minor) FROM refunds WHERE shop = ? AND discrepancy_minor <> 0 GROUP BY order_id"
+)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the counted orders of one side add up to, in minor units."""
+
+    orders: int
+    gross: int
+    discounts: int
+    refunds: int
+
+    @property
+    def net(self) -> int:
+        """Give gross less discounts and refunds."""
+        return self.gross - self.discounts - self.refunds
+
+    def to_dict(self) -> dict[str, int]:
+        """Give the sums by name."""
+        return {"orders": self.orders} | {name: getattr(self, name) for name in AMOUNTS}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """
+    One order that the two sides do not agree on.
+
+    Attributes:
+        order_id: Which.
+        what: `missing` in the store, `unknown` to the export, `counted` on one side only, or the amounts that differ.
+        export, store: The net revenue of each side; None where it has no such order, or leaves it out.
+        cause: Where the difference likely comes from, and what to do.
+    """
+
+    order_id: str
+    what: str
+    export: int | None
+    store: int | None
+    cause: str
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """Both sides' sums for a period, days of the shop's time zone, and all that differs."""
+
+    shop: str
+    currency: str
+    since: date
+    until: date
+    export: Sums
+    store: Sums
+    differences: Sequence[Difference]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give JSON values; amounts are minor units."""
+        return {
+            "shop": self.shop,
+            "currency": self.currency,
+            "since": self.since.isoformat(),
+            "until": self.until.isoformat(),
+            "export": self.export.to_dict(),
+            "store": self.store.to_dict(),
+            "differences": [vars(one) for one in self.differences],
+        }
+
+
+def reconcile(
+    path: Path, store: Store, configs: Configs, shop: str = "", since: date | None = None, until: date | None = None
+) -> Reconciliation:
+    """
+    Compare an export with the store, order by order.
+
+    Args:
+        path: The shop's own export, or a file of our own columns.
+        store: What the shop's webhooks, events and imports have left.
+        configs: Whose currency, time zone and rules hold.
+        shop: Whose orders; may be empty where the store has orders of one shop only.
+        since, until: First and last day; those of the file's first and last order where they are not given.
+
+    Raises:
+        BadRows, RequestError: The file cannot be read, or holds no order of the period, or the shop is not known.
+    """
+    with store.snapshot() as fetch:
+        chosen = _chosen(shop, [str(row[0]) for row in fetch(_SHOPS)])
+        zone = ZoneInfo(configs.shop.time_zone)
+        exported = _exported(path, configs, chosen)
+        days = [datetime.fromtimestamp(one.ordered_at_ms / 1000, zone).date() for one in exported.values()]
+        if not days:
+            raise RequestError(f"{path}: found no orders; wanted those of a period")
+        first, last = since or min(days), until or max(days)
+        since_ms, until_ms = _start_ms(first, zone), _start_ms(last + timedelta(days=1), zone)
+        theirs = {key: one for key, one in exported.items() if since_ms <= one.ordered_at_ms < until_ms}
+        # An order that the sides place on different days is still the same order.
+        around = stored_orders(fetch, chosen, since_ms - 2 * DAY_MS, until_ms + 2 * DAY_MS)
+        ours = {
+            one.order_id: one for one in around if since_ms <= one.ordered_at_ms < until_ms or one.order_id in theirs
+        }
+        discrepancies = {str(key): int(total) for key, total in fetch(_DISCREPANCIES, chosen)}
+    compared = _Compared(theirs, ours, configs.shop.orders, discrepancies, _held(store, set(theirs) - set(ours)))
+    rules = configs.shop.orders
+    return Reconciliation(
+        chosen,
+        configs.shop.currency,
+        first,
+        last,
+        _sums(theirs, rules),
+        _sums(ours, rules),
+        list(compared.differences()),
+    )
+
+
+def _chosen(shop: str, known: Sequence[str]) -> str:
+    if shop in known or (not shop and len(known) == 1):
+        return shop or known[0]
+    raise RequestError(f"--shop: found {shop or 'none'}; wanted one that has orders: {', '.join(known) or 'none has'}")
+
+
+def _exported(path: Path, configs: Configs, shop: str) -> dict[str, Order]:
+    """Read a file's orders by id; refunds that stand by themselves are taken off theirs."""
+    records = read_orders(path, configs, shop).records
+    orders = {one.order_id: one for one in records if isinstance(one, Order)}
+    for refund in records:
+        if isinstance(refund, Refund) and refund.order_id in orders:
+            known = orders[refund.order_id]
+            told = {"refunded_minor": known.refunded_minor + refund.refunded_minor}
+            orders[refund.order_id] = known.model_copy(update=told)
+    return orders
+
+
+def _start_ms(day: date, zone: ZoneInfo) -> int:
+    return round(datetime.combine(day, time(), zone).timestamp() * 1000)
+
+
+def _held(store: Store, missing: set[str]) -> dict[str, str]:
+    """Give the reasons for which orders are held in quarantine."""
+    held: dict[str, str] = {}
+    if missing:
+        for _, _, _, reason, payload in store.quarantined():
+            held |= dict.fromkeys(missing & set(re.findall(r"[\w.-]+", payload)), reason)
+    return held
+
+
+def _left_out(order: Order, rules: OrderRules) -> str | None:
+    if order.excluded:
+        return order.excluded
+    if not order.verified:
+        return "unverified"
+    return f"source: {order.source}" if order.source in rules.exclude_sources else None
+
+
+def _sums(orders: Mapping[str, Order], rules: OrderRules) -> Sums:
+    counted = [one for one in orders.values() if _left_out(one, rules) is None]
+    return Sums(
+        len(counted),
+        sum(one.gross_minor for one in counted),
+        sum(one.discount_minor for one in counted),
+        sum(one.refunded_minor for one in counted),
+    )
+
+
+def _net(order: Order) -> int:
+    return order.gross_minor - order.discount_minor - order.refunded_minor
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Both sides' orders by id, and what is known about those that differ."""
+
+    theirs: Mapping[str, Order]
+    ours: Mapping[str, Order]
+    rules: OrderRules
+    discrepancies: Mapping[str, int]
+    held: Mapping[str, str]
+
+    def differences(self) -> Iterator[Difference]:
+        for key in sorted(self.theirs.keys() | self.ours.keys()):
+            theirs, ours = self.theirs.get(key), self.ours.get(key)
+            exported = _left_out(theirs, self.rules) if theirs else None
+            stored = _left_out(ours, self.rules) if ours else None
+            if ours is None and theirs is not None:
+                if exported is None:
+                    yield Difference(key, "missing", _net(theirs), None, self._why_missing(key))
+            elif theirs is None and ours is not None:
+                if stored is None:
+                    cause = "deleted in the shop, placed through another channel, or not among the export's filters"
+                    yield Difference(key, "unknown", None, _net(ours), cause)
+            elif theirs is not None and ours is not None:
+                if (exported is None) != (stored is None):
+                    yield self._counted_once(key, theirs, ours, exported, stored)
+                elif exported is None:
+                    yield from self._amounts(key, theirs, ours)
+
+    def _why_missing(self, key: str) -> str:
+        if key in self.held:
+            return f"held in quarantine: {self.held[key]}; mend that, then `crosslift quarantine replay`"
+        return "never came: placed before the shop was connected, or a webhook was lost; `crosslift import orders` brings it"
+
+    def _counted_once(
+        self, key: str, theirs: Order, ours: Order, exported: str | None, stored: str | None
+    ) -> Difference:
+        if stored is not None:
+            return Difference(key, "counted", _net(theirs), None, f"left out of the store: {stored}")
+        cause = f"{exported} in the shop, and the store does not know: a webhook was lost, or is still to come"
+        return Difference(key, "counted", None, _net(ours), cause)
+
+    def _amounts(self, key: str, theirs: Order, ours: Order) -> Iterator[Difference]:
+        pairs = {
+            "gross": (theirs.gross_minor, ours.gross_minor),
+            "discounts": (theirs.discount_minor, ours.discount_minor),
+            "refunds": (theirs.refunded_minor, ours.refunded_minor),
+        }
+        unequal = [name for name, (there, here) in pairs.items() if there != here]
+        if unequal:
+            yield Difference(key, ", ".join(unequal), _net(theirs), _net(ours), self._why(key, theirs, ours))
+
+    def _why(self, key: str, theirs: Order, ours: Order) -> str:
+        if key in self.discrepancies:
+            return "payments of a refund and its lines disagree: the store counts lines, the export what was paid"
+        off = max(abs(theirs.gross_minor - ours.gross_minor), abs(theirs.discount_minor - ours.discount_minor))
+        given_back = theirs.refunded_minor - ours.refunded_minor
+        if max(off, abs(given_back)) <= max(1, theirs.units, ours.units):
+            return "rounding: a tax or a refund was parted between products and the rest"
+        if off == 0:
+            if given_back < 0:
+                return "refunded since the export was made, or refunded by lines where the export has a proportion"
+            return "a refund that the store does not know: a webhook was lost, or refunds of shipping and tax in proportion"
+        if theirs.gross_minor - theirs.discount_minor == ours.gross_minor - ours.discount_minor:
+            return "the same net before refunds: a discount that one side has taken off its prices already"
+        if theirs.units > ours.units:
+            return "lines that are no products (gift cards, tips), or that an edit removed since the export was made"
+        return "edited after the purchase: one of the two sides is older"

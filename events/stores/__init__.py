@@ -1,0 +1,1 @@
+"""Where events are kept: one contract, on SQLite and on PostgreSQL."""

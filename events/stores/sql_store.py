@@ -1,0 +1,375 @@
+"""What both stores do in the same SQL: epochs, identities, quarantine, keys, retention and erasure."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from events.records import AnyRecord, Order, OrderLine
+from events.stores.protocol import Fetch
+from experiments.declarations.model import material
+
+Execute = Callable[..., Any]
+
+TABLES = ("exposures", "interactions", "orders", "order_lines", "refunds",
+          "aliases", "identities", "epochs", "quarantine")  # fmt: skip
+EXPOSURE = ("experiment", "unit_id", "variant", "epoch", "exposed_at_ms", "attributes", "bot")
+INTERACTION = ("event_id", "kind", "experiment", "variant", "unit_id", "placement", "product_id", "quantity",
+               "value_minor", "occurred_at_ms")  # fmt: skip
+# Of an order as it is written: refunded_minor is worked out from what the order states and from its refunds.
+ORDER = tuple(name for name in Order.model_fields if name not in ("lines", "refunded_minor"))
+ORDER_STATE = (*ORDER, "stated_refunded_minor", "digest")
+LINE = ("shop", "order_id", *OrderLine.model_fields)
+REFUND = ("shop", "order_id", "refund_id", "refunded_at_ms", "currency", "refunded_minor", "paid_minor",
+          "discrepancy_minor")  # fmt: skip
+IDENTIFYING = {
+    "exposures": ("unit_id",),
+    "interactions": ("unit_id",),
+    "orders": ("unit_id", "customer_id"),
+    "aliases": ("visitor_id", "unit_id"),
+    "identities": ("customer_id", "unit_id"),
+}  # the columns that hold a person's ids
+PRUNED_AT_ONCE = 20_000
+DELETED_AT_ONCE = 500
+_PRUNED = "interactions_pruned_before_ms"
+FORGOTTEN = "forgotten-"  # begins the pseudonyms of visitors who were forgotten
+
+# What a browser says never replaces what the shop has said. Else the newest state of an order wins; of two as new the one with
+# more refunded, then one that is left out (cancelled), then any, but the same one whichever came first.
+NEWER_ORDER = "({}) > ({})".format(
+    *(
+        f"{side}.verified, {side}.updated_at_ms, {side}.stated_refunded_minor, {side}.excluded IS NOT NULL, {side}.digest"
+        for side in ("excluded", "orders")
+    )
+)
+NEWER_REFUND = "({}) > ({})".format(
+    *(
+        f"{side}.refunded_at_ms, {side}.refunded_minor, {side}.currency, coalesce({side}.paid_minor, -1),"
+        f" coalesce({side}.discrepancy_minor, 0)"
+        for side in ("excluded", "refunds")
+    )
+)
+EARLIER_EXPOSURE = (
+    "(excluded.exposed_at_ms, excluded.epoch, excluded.attributes, excluded.bot)"
+    " < (exposures.exposed_at_ms, exposures.epoch, exposures.attributes, exposures.bot)"
+)
+EARLIER_INTERACTION = f"substr(interactions.unit_id, 1, {len(FORGOTTEN)}) <> '{FORGOTTEN}' AND " + "({}) < ({})".format(
+    *(
+        ", ".join(f"{side}.{name}" for name in ("occurred_at_ms", *INTERACTION[1:-1]))
+        for side in ("excluded", "interactions")
+    )
+)
+
+
+def is_integer(column: str) -> bool:
+    """Tell the columns that hold whole numbers from those that hold text."""
+    return column in ("epoch", "bot", "quantity", "units", "verified") or column.endswith(("_ms", "_minor"))
+
+
+def updates(columns: Iterable[str]) -> str:
+    """Give the assignments of an upsert."""
+    return ", ".join(f"{name} = excluded.{name}" for name in columns)
+
+
+# An order that comes again must not bring back who was forgotten.
+_FORGOTTEN_ORDER = " OR ".join(
+    f"substr(coalesce(orders.{name}, ''), 1, {len(FORGOTTEN)}) = '{FORGOTTEN}'" for name in ("unit_id", "customer_id")
+)
+ORDER_UPDATES = ", ".join(
+    [
+        *(
+            f"{name} = CASE WHEN {_FORGOTTEN_ORDER} THEN orders.{name} ELSE excluded.{name} END"
+            for name in ("unit_id", "customer_id", "digest")
+        ),
+        updates(name for name in (*ORDER_STATE[4:-1], "refunded_minor")),
+    ]
+)
+
+
+def order_state(order: Order) -> tuple[Any, ...]:
+    """Give the values of ORDER_STATE; equal states have equal digests, whatever a later version adds to the class."""
+    fields = order.model_dump(exclude_defaults=True, exclude={"shop", "order_id", "updated_at_ms"})
+    digest = sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    values = (getattr(order, name) for name in ORDER)
+    return (*(int(one) if isinstance(one, bool) else one for one in values), order.refunded_minor, digest)
+
+
+class SqlStore(ABC):
+    """The part of the Store that is the same in every SQL; `?` stands for a value."""
+
+    url: str
+
+    @abstractmethod
+    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+        """Write records; Store.write says what is kept."""
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Execute]:
+        """Open a transaction in which no other process changes anything but events."""
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Fetch]:
+        """Open one consistent view of all tables; rows come in a stream."""
+
+    @abstractmethod
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Read rows outside of a transaction."""
+
+    def open_epoch(self, experiment: str, declaration: Mapping[str, Any], declared_at_ms: int) -> int:
+        """Give the number of the declaration's epoch, opening a new one where it differs in more than its texts."""
+        newest = "SELECT epoch, declaration FROM epochs WHERE experiment = ? ORDER BY epoch DESC LIMIT 1"
+        with self._transaction() as execute:
+            row = execute(newest, (experiment,)).fetchone()
+            if row and json.dumps(material(json.loads(row[1]))) == json.dumps(material(declaration)):
+                return int(row[0])
+            number = int(row[0]) + 1 if row else 1
+            text = json.dumps(declaration, ensure_ascii=False)
+            execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (experiment, number, declared_at_ms, text))
+        return number
+
+    def newest_epoch(self, experiment: str) -> int | None:
+        """Give the number of an experiment's newest epoch."""
+        row = self._read("SELECT MAX(epoch) FROM epochs WHERE experiment = ?", experiment)[0]
+        return None if row[0] is None else int(row[0])
+
+    def identify(self, visitor_id: str, customer_id: str, company_id: str | None, linked_at_ms: int) -> str:
+        """Link a visitor to a customer; Store.identify says how."""
+        with self._transaction() as execute:
+            alias = execute("SELECT unit_id FROM aliases WHERE visitor_id = ?", (visitor_id,)).fetchone()
+            visitor_unit = str(alias[0]) if alias else visitor_id
+            known = execute("SELECT unit_id FROM identities WHERE customer_id = ?", (customer_id,)).fetchone()
+            if known is None:
+                execute(
+                    "INSERT INTO identities VALUES (?, ?, ?, ?)", (customer_id, visitor_unit, company_id, linked_at_ms)
+                )
+                return visitor_unit
+            if company_id is not None:
+                execute("UPDATE identities SET company_id = ? WHERE customer_id = ?", (company_id, customer_id))
+            unit_id = str(known[0])
+            shared = execute(
+                "SELECT 1 FROM identities WHERE unit_id = ? AND customer_id <> ?", (visitor_unit, customer_id)
+            )
+            if alias is None and visitor_id != unit_id and shared.fetchone() is None:
+                execute("INSERT INTO aliases VALUES (?, ?, ?)", (visitor_id, unit_id, linked_at_ms))
+        return unit_id
+
+    def quarantine(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
+        """Keep what could not be understood, once however often it is sent."""
+        insert = (
+            "INSERT INTO quarantine (received_at_ms, source, reason, payload, digest) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (digest) DO NOTHING"
+        )
+        with self._transaction() as execute:
+            for received_at_ms, source, reason, payload in rows:
+                kept, why = (text.replace("\0", "\ufffd") for text in (payload, reason))  # PostgreSQL keeps no NUL
+                execute(insert, (received_at_ms, source, why, kept, quarantine_digest(source, kept)))
+
+    def quarantined(self) -> list[tuple[int, int, str, str, str]]:
+        """Give (id, received_at_ms, source, reason, payload), the oldest first."""
+        query = "SELECT id, received_at_ms, source, reason, payload FROM quarantine ORDER BY id"
+        return [(int(row[0]), int(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in self._read(query)]
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Take rows out of the quarantine."""
+        with self._transaction() as execute:
+            for one in ids:
+                execute("DELETE FROM quarantine WHERE id = ?", (one,))
+
+    def add_key(self, digest: str, kind: str, hint: str, created_at_ms: int) -> None:
+        """Keep an API key by its SHA-256."""
+        with self._transaction() as execute:
+            execute("INSERT INTO keys VALUES (?, ?, ?, ?, NULL)", (digest, kind, hint, created_at_ms))
+
+    def revoke_key(self, hint: str, revoked_at_ms: int) -> int:
+        """Revoke the keys with a hint; give how many there were."""
+        with self._transaction() as execute:
+            update = "UPDATE keys SET revoked_at_ms = ? WHERE hint = ? AND revoked_at_ms IS NULL"
+            return int(execute(update, (revoked_at_ms, hint)).rowcount)
+
+    def keys(self) -> list[dict[str, Any]]:
+        """Give the keys, the oldest first."""
+        columns = ("digest", "kind", "hint", "created_at_ms", "revoked_at_ms")
+        rows = self._read(f"SELECT {', '.join(columns)} FROM keys ORDER BY created_at_ms, kind")  # noqa: S608
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def secret(self, name: str, fresh: str) -> str:
+        """Give a stored secret; `fresh` is stored and given where there is none yet."""
+        with self._transaction() as execute:
+            execute("INSERT INTO secrets VALUES (?, ?) ON CONFLICT DO NOTHING", (name, fresh))
+            return str(execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()[0])
+
+    def secrets(self, prefix: str) -> dict[str, str]:
+        """Give the stored secrets whose names begin so, by name."""
+        query = "SELECT name, value FROM secrets WHERE substr(name, 1, ?) = ? ORDER BY name"
+        return {str(name): str(value) for name, value in self._read(query, len(prefix), prefix)}
+
+    def remove_secret(self, name: str) -> None:
+        """Delete a stored secret."""
+        with self._transaction() as execute:
+            execute("DELETE FROM secrets WHERE name = ?", (name,))
+
+    def counts(self) -> dict[str, int]:
+        """Give the number of rows of every table."""
+        return {table: int(self._read(f"SELECT COUNT(*) FROM {table}")[0][0]) for table in TABLES}  # noqa: S608
+
+    def remember_lake(self, path: str) -> None:
+        """Note where a lake was exported to."""
+        with self._transaction() as execute:
+            execute("INSERT INTO lakes VALUES (?) ON CONFLICT DO NOTHING", (path,))
+
+    def forget_lake(self, path: str) -> None:
+        """Note that a lake is gone."""
+        with self._transaction() as execute:
+            execute("DELETE FROM lakes WHERE path = ?", (path,))
+
+    def lakes(self) -> list[str]:
+        """Give the folders that were exported to."""
+        return [str(path) for (path,) in self._read("SELECT path FROM lakes ORDER BY path")]
+
+    def announce_tally(self, experiment: str, at_ms: int) -> None:
+        """Begin to log what changes the exposures of past days; Store.announce_tally says what for."""
+        with self._transaction() as execute:
+            self._wait_for_exposures(execute)
+            announce = "INSERT INTO kept_tallies VALUES (?, ?, 0, '') ON CONFLICT (experiment) DO NOTHING"
+            execute(announce, (experiment, at_ms))
+
+    @abstractmethod
+    def _wait_for_exposures(self, execute: Execute) -> None:
+        """Within a transaction, wait for whoever writes exposures just now."""
+
+    def keep_tally(
+        self, experiment: str, read: tuple[int, int], until_ms: int, content: str, counted: Sequence[int]
+    ) -> None:
+        """Keep what a report counted, unless another was quicker; Store.keep_tally says how."""
+        keep = (
+            "UPDATE kept_tallies SET until_ms = ?, content = ?"
+            " WHERE experiment = ? AND announced_at_ms = ? AND until_ms = ?"
+        )
+        with self._transaction() as execute:
+            if execute(keep, (until_ms, content, experiment, *read)).rowcount:
+                for start in range(0, len(counted), DELETED_AT_ONCE):
+                    part = counted[start : start + DELETED_AT_ONCE]
+                    execute(f"DELETE FROM late_exposures WHERE id IN ({', '.join('?' * len(part))})", part)  # noqa: S608
+
+    def prune_interactions(self, before_ms: int) -> int:
+        """Delete interactions of before a time, a few at a time so that nobody waits; give how many."""
+        delete = (
+            "DELETE FROM interactions WHERE event_id IN"
+            " (SELECT event_id FROM interactions WHERE occurred_at_ms < ? LIMIT ?)"
+        )
+        mark = (
+            "INSERT INTO secrets VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+            " WHERE CAST(secrets.value AS BIGINT) < CAST(excluded.value AS BIGINT)"
+        )
+        with self._transaction() as execute:  # before anything is gone: lakes keep what was pruned
+            execute(mark, (_PRUNED, str(before_ms)))
+        pruned = 0
+        while True:
+            with self._transaction() as execute:
+                deleted = int(execute(delete, (before_ms, PRUNED_AT_ONCE)).rowcount)
+            pruned += deleted
+            if deleted < PRUNED_AT_ONCE:
+                return pruned
+
+    def pruned_before_ms(self) -> int:
+        """Give the time before which interactions were deleted; 0 where none were."""
+        rows = self._read("SELECT value FROM secrets WHERE name = ?", _PRUNED)
+        return int(rows[0][0]) if rows else 0
+
+    def person(self, name: str) -> list[str]:
+        """
+        Give every id of the person who has a visitor's or customer's id: `name`, devices, customer numbers.
+
+        Empty where the store holds nothing of them.
+        """
+        visitors = {name} | self._ids("SELECT unit_id FROM aliases WHERE visitor_id = ?", [name])
+        customers = self._ids("SELECT customer_id FROM identities WHERE customer_id = ?", [name])
+        customers |= self._ids("SELECT customer_id FROM orders WHERE customer_id = ?", [name])
+        if not customers:  # of a customer who is named, not everybody else who used the same device
+            customers = self._ids("SELECT customer_id FROM identities WHERE unit_id = ?", visitors)
+            customers |= self._ids("SELECT customer_id FROM orders WHERE unit_id = ?", visitors)
+        visitors |= self._ids("SELECT unit_id FROM identities WHERE customer_id = ?", customers)
+        visitors |= self._ids("SELECT unit_id FROM orders WHERE customer_id = ?", customers)
+        visitors |= self._ids("SELECT visitor_id FROM aliases WHERE unit_id = ?", visitors)
+        ids = sorted(visitors | customers)
+        return ids if any(self._occurs(one) for one in ids) else []
+
+    def _ids(self, query: str, values: Iterable[str]) -> set[str]:
+        found = {str(row[0]) for value in values for row in self._read(query, value) if row[0] is not None}
+        return {one for one in found if not one.startswith(FORGOTTEN)}
+
+    def _occurs(self, name: str) -> bool:
+        return any(
+            self._read(f"SELECT 1 FROM {table} WHERE {column} = ? LIMIT 1", name)  # noqa: S608
+            for table, columns in IDENTIFYING.items()
+            for column in columns
+        )
+
+    def rename(self, pseudonyms: Mapping[str, str], quarantined: Sequence[int]) -> dict[str, int]:
+        """
+        Put pseudonyms in the place of ids everywhere, and delete rows of the quarantine; sums and links stay as they were.
+
+        Returns:
+            Rows changed, by table.
+        """
+        ids = list(pseudonyms)
+        with self._transaction() as execute:
+            changed = {table: _rows_with(execute, table, columns, ids) for table, columns in IDENTIFYING.items()}
+            for name, pseudonym in pseudonyms.items():
+                _scrub_attributes(execute, name, pseudonyms)
+                execute(
+                    "UPDATE interactions SET event_id = replace(event_id, ?, ?) WHERE unit_id = ?",
+                    (name, pseudonym, name),
+                )
+                # A digest of what is known but for an id would tell the id to who tries them all.
+                execute("UPDATE orders SET digest = '' WHERE unit_id = ? OR customer_id = ?", (name, name))
+                for table, columns in IDENTIFYING.items():
+                    for column in columns:
+                        execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (pseudonym, name))  # noqa: S608
+            for table in ("kept_tallies", "late_exposures"):  # they name units; reports count once more
+                execute(f"DELETE FROM {table}")  # noqa: S608
+            for one in quarantined:
+                execute("DELETE FROM quarantine WHERE id = ?", (one,))
+        return changed | {"quarantine": len(quarantined)}
+
+
+def _rows_with(execute: Execute, table: str, columns: Sequence[str], ids: Sequence[str]) -> int:
+    marks = ", ".join("?" * len(ids))
+    holds = " OR ".join(f"{column} IN ({marks})" for column in columns)
+    return int(execute(f"SELECT COUNT(*) FROM {table} WHERE {holds}", [*ids] * len(columns)).fetchone()[0])  # noqa: S608
+
+
+def _scrub_attributes(execute: Execute, name: str, pseudonyms: Mapping[str, str]) -> None:
+    """Replace ids among the attributes of a unit's exposures."""
+    select = "SELECT experiment, variant, attributes FROM exposures WHERE unit_id = ?"
+    rows = execute(select, (name,)).fetchall()
+    update = "UPDATE exposures SET attributes = ? WHERE experiment = ? AND variant = ? AND unit_id = ?"
+    for experiment, variant, attributes in rows:
+        execute(update, (scrubbed(attributes, pseudonyms), experiment, variant, name))
+
+
+def scrubbed(attributes: str, pseudonyms: Mapping[str, str]) -> str:
+    """Give attributes without the ids."""
+    told = json.loads(attributes)
+    kept = {
+        key: pseudonyms.get(str(value), value) if isinstance(value, str) or key.endswith("_id") else value
+        for key, value in told.items()
+    }
+    return attributes if kept == told else attributes_text(kept)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def attributes_text(attributes: Mapping[str, Any]) -> str:
+    """Give the text that stores keep of an exposure's attributes."""
+    return _encode(attributes) if attributes else "{}"
+
+
+def quarantine_digest(source: str, payload: str) -> str:
+    """Tell a payload that comes again."""
+    return sha256(f"{source}\0{payload}".encode()).hexdigest()[:32]

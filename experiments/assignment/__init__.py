@@ -1,0 +1,1 @@
+"""Who gets what: draws, audiences, offers, the holdout, tokens. Pure and the same on every machine."""

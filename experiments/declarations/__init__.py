@@ -1,0 +1,1 @@
+"""What merchants write, read into validated declarations."""

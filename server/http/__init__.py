@@ -1,0 +1,1 @@
+"""What every route shares: bodies, keys, cookies, errors, CORS, counters."""

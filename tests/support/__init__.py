@@ -1,0 +1,1 @@
+"""What only supports tests: servers, crashes, soak."""
