@@ -63,7 +63,9 @@ def test_the_readme_shows_true_output(serve: Serve, run: Run, store_url: str, tm
         assert steady(done.stdout) == steady(output), command
 
 
-EXAMPLES = ["README.md", *(f"analysis.{name}" for name in ("lifts", "moments", "reports", "sequential", "table"))]
+ROOMS = ("experiments", "events", "server", "analysis", "simulation", "storefront")
+WITH_EXAMPLES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if ">>> " in path.read_text()]
+EXAMPLES = ["README.md", *(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in WITH_EXAMPLES)]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -47,8 +47,8 @@ def test_no_face_invites_a_misreading(name: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        ROOT / "analysis" / "wording.py",
-        *sorted((ROOT / "analysis" / "templates").rglob("*.html")),
+        ROOT / "analysis" / "render" / "messages.py",
+        *sorted((ROOT / "analysis" / "render" / "templates").rglob("*.html")),
         ROOT / "docs" / "reading.md",
     ],
     ids=lambda path: path.name,
@@ -84,7 +84,7 @@ def test_the_usual_misreadings_are_caught(sentence: str) -> None:
 
 
 def test_templates_hold_no_statistics_of_their_own() -> None:
-    """What is said of figures stands in wording.py: the report's template has tags and names only."""
-    body = (ROOT / "analysis" / "templates" / "body.html").read_text(encoding="utf-8")
+    """What is said of figures stands in messages.py: the report's template has tags and names only."""
+    body = (ROOT / "analysis" / "render" / "templates" / "body.html").read_text(encoding="utf-8")
     text = re.sub(r"{%.*?%}|{{.*?}}|<[^>]+>", " ", body, flags=re.DOTALL)
     assert re.findall(r"[A-Za-z]{2,}", text) == []
