@@ -12,18 +12,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Lift", "Moments", "Report", "analyze", "lift", "report"]
 
-# Looked up when first asked for: statistics take two seconds to import, and `crosslift --help` needs none.
-_HOMES = {
-    "Lift": "stats.lift",
-    "Moments": "stats.moments",
-    "Report": "reports.model",
-    "analyze": "reports.file",
-    "lift": "stats.lift",
-    "report": "reports.experiment",
+# Imported when first used: statistics take a second to import, and `crosslift --help` needs none.
+_MODULES = {
+    "Lift": "analysis.stats.lift",
+    "Moments": "analysis.stats.moments",
+    "Report": "analysis.reports.model",
+    "analyze": "analysis.reports.file",
+    "lift": "analysis.stats.lift",
+    "report": "analysis.reports.experiment",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    return getattr(import_module(f"analysis.{_HOMES[name]}"), name)
+    import_module("analysis.render.notebook").register()
+    return getattr(import_module(_MODULES[name]), name)

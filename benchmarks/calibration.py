@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from analysis.metrics import Kind
-from analysis.reports.trust_checks import ALPHA, anytime_ratio_p, ratio_p
+from analysis.reports.trust_checks import ALPHA
 from analysis.stats.boundaries import multiplicity
-from analysis.stats.comparisons import Means, Proportions, Quantiles
+from analysis.stats.comparisons import Kind, Means, Proportions, Quantiles
 from analysis.stats.covariates import adjusted
 from analysis.stats.lift import compare
 from analysis.stats.moments import Moments
 from analysis.stats.orders.order_statistics import Ranked
 from analysis.stats.orders.quantiles import cluster_factor
+from analysis.stats.sample_ratio import anytime_ratio_p, ratio_p
 from benchmarks.results import table
 from benchmarks.shoppers import Floats, Shoppers, shoppers
 

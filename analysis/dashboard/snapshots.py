@@ -11,10 +11,12 @@ from typing import Any
 
 import yaml
 
+from analysis.queries.breakdowns import OrderCounts, order_counts
 from analysis.queries.source import Source, open_source
 from analysis.render import html, messages, plots
 from analysis.render.svg import Chart, Sheet
 from analysis.reports.experiment import report
+from analysis.reports.model import OrderTotals
 from experiments.assignment.holdout import holdout_experiment
 from experiments.declarations.loading import load
 from experiments.declarations.model import declared_dict
@@ -78,14 +80,14 @@ class Arriving:
     Attributes:
         charts: Exposures a minute by experiment.
         last_ms: The newest exposure of each experiment.
-        orders: All orders by what becomes of them; see `Source.order_counts`.
+        orders: All orders by what becomes of them.
         held: How many payloads could not be understood, by source and reason.
         error: Why none of this could be read.
     """
 
     charts: Mapping[str, Chart] = field(default_factory=dict)
     last_ms: Mapping[str, int] = field(default_factory=dict)
-    orders: Mapping[str, int] = field(default_factory=dict)
+    orders: OrderTotals = field(default_factory=OrderTotals)
     held: Sequence[tuple[str, str, int]] = ()
     error: str | None = None
 
@@ -135,7 +137,7 @@ def look(key: str, store: str, configs: str) -> Shown:
         key=key,
         headline=messages.headline(made),
         decision=made.verdict.decision if made.verdict else None,
-        failed=messages.failed(made),
+        failed=[check.name for check in messages.failed(made)],
         sample_ratio=next((check.detail for check in made.checks if check.name == "sample_ratio"), ""),
         units=sum(row.units for row in made.variants),
         body=html.body(made),
@@ -154,7 +156,7 @@ def look_at_arrival(store: str, configs: str) -> Arriving:
         with open_source(store, load(configs).shop) as source:
             seen = _per_minute(source, now_ms)
             traffic = source.traffic(now_ms)
-            orders = source.order_counts("visitor_id", now_ms)
+            counts = order_counts(source, "visitor_id", now_ms)
             held = source.table("quarantine")
             rows = source.rows(held.group_by("source", "reason").aggregate(n=held.count()))
     except CrossliftError as error:
@@ -163,7 +165,12 @@ def look_at_arrival(store: str, configs: str) -> Arriving:
     charts = {key: _chart(sheet, key, variants) for key, variants in sorted(seen.items())}
     most = sorted(rows, key=lambda row: -int(row["n"]))[:MAX_HELD]
     told = [(str(row["source"]), str(row["reason"])[:300], int(row["n"])) for row in most]
-    return Arriving(charts, {key: last for key, (_n, _first, last) in traffic.items()}, orders, told)
+    return Arriving(charts, {key: of_key.last_ms for key, of_key in traffic.items()}, _totals(counts), told)
+
+
+def _totals(counts: OrderCounts) -> OrderTotals:
+    """Return the orders of the whole store, whichever experiment they belong to."""
+    return OrderTotals(counts.known, 0, counts.without_unit, counts.unverified, counts.excluded, counts.from_sources)
 
 
 def _per_minute(source: Source, now_ms: int) -> dict[str, dict[str, list[int]]]:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from analysis.metrics import Metric, columns_of, metrics_of
+from analysis.metrics import columns_of, metrics_of
 from analysis.queries import breakdowns
+from analysis.queries.exposure_counts import undeclared, units_by_place
 from analysis.queries.source import Source, open_source
-from analysis.queries.study import asked_of
-from analysis.queries.unit_facts import Asked
+from analysis.queries.study import read_scope
+from analysis.queries.unit_facts import Scope, alias
 from analysis.stats.boundaries import multiplicity
 from analysis.stats.comparisons import Means, Proportions, Quantiles, Undefined
 from analysis.stats.moments import Floats, Moments
@@ -21,6 +22,7 @@ from analysis.stats.orders.order_statistics import Ranked
 from analysis.stats.orders.quantiles import cluster_factor
 from events.clock import now_ms
 from experiments.declarations.loading import load
+from experiments.declarations.metrics import Column, Metric
 from experiments.errors import AnalysisError
 
 ALPHA = 0.05
@@ -104,9 +106,9 @@ def aa_check(
     metrics = metrics_of(loaded.experiment(key))
     with open_source(store, loaded.shop) as source:
         experiment = loaded.experiment(key)
-        asked, _epochs, _declared = asked_of(source, loaded, experiment, now_ms() if as_of_ms is None else as_of_ms)
-        values, units, columns = _read(source, asked, metrics)
-        orders = _orders(source, asked) if any(one.quantile is not None for one in metrics.values()) else None
+        scope, _epochs, _declared = read_scope(source, loaded, experiment, now_ms() if as_of_ms is None else as_of_ms)
+        values, units, columns = _read(source, scope, metrics)
+        orders = _orders(source, scope) if any(one.quantile is not None for one in metrics.values()) else None
     if units < 4:
         raise AnalysisError(f"{key}: found {units} units; wanted at least 4 to split")
     return split_and_test(metrics, values, units, columns, tests, seed, orders, progress)
@@ -133,8 +135,8 @@ class Orders:
         return Ranked(len(at), share, factor, plain.at)
 
 
-def _orders(source: Source, asked: Asked) -> Orders:
-    told = breakdowns.orders_inside(source, asked)
+def _orders(source: Source, scope: Scope) -> Orders:
+    told = breakdowns.orders_inside(source, scope)
     rows = source.rows(told.select("unit_id", "minor"))
     numbers = {unit: index for index, unit in enumerate(sorted({row["unit_id"] for row in rows}))}
     rows.sort(key=lambda row: row["minor"])
@@ -143,17 +145,19 @@ def _orders(source: Source, asked: Asked) -> Orders:
     )
 
 
-def _read(source: Source, asked: Asked, metrics: Mapping[str, Metric]) -> tuple[Floats, int, list[str]]:
+def _read(source: Source, scope: Scope, metrics: Mapping[str, Metric]) -> tuple[Floats, int, list[Column]]:
     columns = columns_of(metrics.values())
-    by_day, strays = source.units_by_day(asked)
-    units = sum(by_day.values()) + strays
-    active = source.units(asked, columns)
+    counts = source.exposures(scope).counts
+    units = sum(units_by_place(counts, scope.since).values()) + undeclared(counts, scope.since)
+    active = source.units(scope, columns)
     rows = source.rows(
-        active.select(**{f"c{index}": active[name] for index, name in enumerate(columns)}).limit(MAX_ACTIVE + 1)
+        active.select(**{f"c{index}": active[alias(column)] for index, column in enumerate(columns)}).limit(
+            MAX_ACTIVE + 1
+        )
     )
     if len(rows) > MAX_ACTIVE:
         raise AnalysisError(
-            f"{asked.experiment}: found more than {MAX_ACTIVE:,} units with orders; wanted fewer, such as an earlier --as-of"
+            f"{scope.experiment}: found more than {MAX_ACTIVE:,} units with orders; wanted fewer, such as an earlier --as-of"
         )
     values = np.array([[float(row[f"c{index}"]) for index in range(len(columns))] for row in rows])
     return values.reshape(len(rows), len(columns)), units, columns
@@ -163,7 +167,7 @@ def split_and_test(
     metrics: Mapping[str, Metric],
     values: Floats,
     units: int,
-    columns: Sequence[str],
+    columns: Sequence[Column],
     tests: int,
     seed: int,
     orders: Orders | None = None,
@@ -176,7 +180,7 @@ def split_and_test(
         metrics: By name.
         values: Shape (active units, columns): of the units that did anything.
         units: All units.
-        columns: Names of the columns.
+        columns: What the columns of values are.
         orders: Where one of the metrics is a quantile.
         tests, seed, progress: See `aa_check`.
     """
@@ -233,8 +237,8 @@ def _quantile_p(orders: Orders | None, share: float, dice: np.random.Generator) 
     return multiplicity.own_p(comparison.statistic, comparison.degrees_of_freedom)
 
 
-def _p(metric: Metric, one: Moments, other: Moments, columns: Sequence[str]) -> float | None:
-    at = [columns.index(name) for name in metric.columns]
+def _p(metric: Metric, one: Moments, other: Moments, columns: Sequence[Column]) -> float | None:
+    at = [columns.index(column) for column in metric.columns]
     try:
         kind = Proportions if metric.kind == "proportion" else Means
         comparison = kind(one.pick(at), other.pick(at))

@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.metrics import CATALOGUE, Metric, columns_of, metrics_of
-from analysis.queries.aggregates import Cell
+from analysis.metrics import columns_of, metrics_of
+from analysis.queries.aggregates import Cell, merge_by_variant
+from analysis.queries.breakdowns import cells_by_place
+from analysis.queries.exposure_counts import units_by_place
 from analysis.queries.source import Source
-from analysis.queries.unit_facts import DAY_MS, Asked
+from analysis.queries.unit_facts import DAY_MS, Scope
 from analysis.stats.distributions import normal_quantile
+from experiments.declarations.metrics import CATALOGUE, Column, Metric
 from experiments.declarations.model import HOLDOUT, Experiment, Plan
 from experiments.errors import AnalysisError
 
@@ -119,35 +122,38 @@ def given_baseline(visitors_per_day: float, conversion: float, order_value_varia
 
 def stored_baseline(source: Source, experiment: Experiment, as_of_ms: int) -> Baseline | None:
     """Give a baseline from the control of this experiment, or else of the one with the most exposures; None without any."""
-    history = {key: one for key, one in source.traffic(as_of_ms).items() if key != HOLDOUT}
+    history = {key: traffic for key, traffic in source.traffic(as_of_ms).items() if key != HOLDOUT}
     if not history:
         return None
-    key = experiment.key if experiment.key in history else max(history, key=lambda one: history[one][0])
-    units, first_ms, last_ms = history[key]
+    key = experiment.key if experiment.key in history else max(history, key=lambda key: history[key].exposures)
+    traffic = history[key]
     epochs = source.epochs(key, as_of_ms)
     declared = epochs[-1].declared if epochs else {}
     variants = list(declared.get("variants", {})) or list(experiment.variants)
-    asked = Asked(key, variants, declared.get("unit", experiment.unit), experiment.plan.window, 1, as_of_ms)
-    metrics = {**CATALOGUE, **metrics_of(experiment)}
-    named = metrics_of(experiment)
-    known = [one for one in metrics.values() if one.quantile is None and (one.by_history or one.name in named)]
+    scope = Scope(key, variants, declared.get("unit", experiment.unit), experiment.plan.window, 1, as_of_ms)
+    own = metrics_of(experiment)
+    known = [
+        metric
+        for metric in {**CATALOGUE, **own}.values()
+        if metric.quantile is None and (metric.has_history or metric.name in own)
+    ]
     columns = columns_of(known)
-    control = source.arms(asked, columns)[variants[0]]
+    cells = cells_by_place(source, scope, units_by_place(source.exposures(scope).counts, scope.since), columns)
+    control = merge_by_variant(cells, variants, len(columns))[variants[0]]
     variation = {
         metric.name: spread for metric in known if (spread := variation_of(metric, control, columns)) is not None
     }
-    days = max(1.0, (last_ms - first_ms) / DAY_MS)
-    per_day = units / days / taking_part(declared)
-    return Baseline(
-        per_day, variation, f"{units:,} exposures of {key} over {days:.0f} days, and the orders of its control"
-    )
+    days = max(1.0, (traffic.last_ms - traffic.first_ms) / DAY_MS)
+    per_day = traffic.exposures / days / taking_part(declared)
+    origin = f"{traffic.exposures:,} exposures of {key} over {days:.0f} days, and the orders of its control"
+    return Baseline(per_day, variation, origin)
 
 
-def variation_of(metric: Metric, control: Cell, columns: Sequence[str]) -> float | None:
+def variation_of(metric: Metric, control: Cell, columns: Sequence[Column]) -> float | None:
     """Give the standard deviation over the mean of one metric per unit of an arm; None where it cannot be had."""
-    if metric.quantile is not None or ("margin" in metric.columns and control.costed < control.orders):
+    if metric.quantile is not None or (metric.needs_costs and control.costed < control.orders):
         return None
-    moments = control.moments.pick([columns.index(name) for name in metric.columns])
+    moments = control.moments.pick([columns.index(column) for column in metric.columns])
     if not moments.value or not moments.variance:
         return None
     return math.sqrt(moments.variance * moments.n) / abs(moments.value)

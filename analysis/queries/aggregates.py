@@ -1,27 +1,44 @@
-"""Moments out of an engine: units are counted out of exposures alone, and the few that did something are added up."""
+"""Moments from an engine: units are counted from exposures alone, and only the few that did something are added up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ibis.expr.types import Table
 
-from analysis.metrics import MONEY
+from analysis.queries.unit_facts import alias, history_alias
 from analysis.stats.moments import Moments, centre
+from experiments.declarations.metrics import Column
 
 Row = Mapping[str, Any]
-Place = tuple[Any, ...]  # the variant, and the values of what it is broken down by
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    Which units a cell is made of.
+
+    Attributes:
+        variant: What they saw.
+        epoch: In which epoch.
+        day: The first millisecond of the day of their exposure.
+    """
+
+    variant: str
+    epoch: int
+    day: int
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """
-    What the units of one variant, in one place, add up to.
+    The sums of some units of one variant.
 
     Attributes:
         buyers: Units with a counted order in their window.
-        moments: Over all units of the cell, of the columns that were asked for.
+        moments: Over all units of the cell, of the columns of the query.
         orders, costed: Counted orders in the window, and those whose cost is known.
     """
 
@@ -29,6 +46,11 @@ class Cell:
     moments: Moments
     orders: int
     costed: int
+
+    @classmethod
+    def empty(cls, columns: int) -> "Cell":
+        """Return the cell of no units."""
+        return cls(0, Moments.zeros(0, columns), 0, 0)
 
     def __add__(self, other: "Cell") -> "Cell":
         """Merge with the cell of other units."""
@@ -40,31 +62,51 @@ class Cell:
         )
 
 
-def counted(exposures: Table, variants: Sequence[str], by: Sequence[str]) -> Table:
+@dataclass(frozen=True, slots=True)
+class Summands:
+    """
+    What is added up over units, and a constant near each mean that is subtracted before squaring.
+
+    Attributes:
+        columns: Over the window.
+        before: Over the history before the exposure.
+        centres: Of `columns`, then of `before`.
+    """
+
+    columns: Sequence[Column]
+    before: Sequence[Column]
+    centres: Sequence[float]
+
+    @property
+    def aliases(self) -> list[str]:
+        """The names of what is added up in the table of units."""
+        return [*map(alias, self.columns), *map(history_alias, self.before)]
+
+
+def summands(columns: Sequence[Column], before: Sequence[Column], typical: Mapping[Column, float | None]) -> Summands:
+    """Choose a typical value of each money column to subtract before squaring: raw squares of like amounts cancel."""
+    centres = [centre(typical.get(column)) if column.is_money else 0.0 for column in (*columns, *before)]
+    return Summands(columns, before, centres)
+
+
+def count_units(exposures: Table, variants: Sequence[str], by: Sequence[str]) -> Table:
     """Count the units of each variant: sums of comparisons, since grouping on text sorts every exposure."""
     counts = {f"v{index}": (exposures.variant == key).sum() for index, key in enumerate(variants)}
     grouped = exposures.group_by(list(by)) if by else exposures
-    return grouped.aggregate(total=exposures.count(), **counts)
+    return grouped.aggregate(**counts)
 
 
-def units_by_place(rows: Sequence[Row], variants: Sequence[str], by: Sequence[str]) -> tuple[dict[Place, int], int]:
-    """Give the units by variant and place, and how many exposures name a variant that is not declared."""
-    found = {
-        (key, *(row[name] for name in by)): int(row[f"v{index}"] or 0)
-        for row in rows
-        for index, key in enumerate(variants)
-    }
-    return found, sum(int(row["total"]) for row in rows) - sum(found.values())
+def units_by_value(rows: Sequence[Row], variants: Sequence[str], by: str) -> dict[str | None, dict[str, int]]:
+    """Read rows of `count_units` that were grouped by one column: units by its value, then by variant."""
+    return {row[by]: {key: int(row[f"v{index}"] or 0) for index, key in enumerate(variants)} for row in rows}
 
 
-def centres_of(columns: Sequence[str], typical: Mapping[str, float | None]) -> list[float]:
-    """Give a typical value of each column to subtract before squaring: raw squares of like amounts cancel."""
-    return [centre(typical.get(name)) if name in MONEY else 0.0 for name in columns]
-
-
-def summed(units: Table, columns: Sequence[str], centres: Sequence[float], by: Sequence[str]) -> Table:
-    """Add up what units did, and the products of every two columns, by variant and place."""
-    values = [units[name] - typical if typical else units[name] for name, typical in zip(columns, centres, strict=True)]
+def sum_units(units: Table, terms: Summands, by: Sequence[str]) -> Table:
+    """Add up what units did, and the products of every two columns, by variant and further columns."""
+    values = [
+        units[name] - typical if typical else units[name]
+        for name, typical in zip(terms.aliases, terms.centres, strict=True)
+    ]
     sums: dict[str, Any] = {
         "n": units.count(),
         "buyers": (units.all_orders > 0).sum(),
@@ -77,12 +119,9 @@ def summed(units: Table, columns: Sequence[str], centres: Sequence[float], by: S
     return units.group_by(["variant", *by]).aggregate(**sums)
 
 
-def cells_of(
-    rows: Sequence[Row], units: Mapping[Place, int], centres: Sequence[float], by: Sequence[str]
-) -> dict[Place, Cell]:
-    """Give every place's cell: those who did something, and zeros for all others."""
-    done = {(row["variant"], *(row[name] for name in by)): row for row in rows}
-    return {place: _cell(count, done.get(place), centres) for place, count in units.items()}
+def cells_of(rows: Mapping[Key, Row], units: Mapping[Key, int], terms: Summands) -> dict[Key, Cell]:
+    """Return a cell for each key of `units`: the rows of those who did something, and zeros for all others."""
+    return {key: _cell(count, rows.get(key), terms.centres) for key, count in units.items()}
 
 
 def _cell(units: int, row: Row | None, centres: Sequence[float]) -> Cell:
@@ -97,9 +136,9 @@ def _cell(units: int, row: Row | None, centres: Sequence[float]) -> Cell:
     return Cell(int(row["buyers"]), moments, round(row["orders"]), round(row["costed"]))
 
 
-def merged(cells: Mapping[Place, Cell], variants: Sequence[str], k: int) -> dict[str, Cell]:
-    """Merge every variant's cells, whatever they were broken down by; a variant without any has k columns of no units."""
-    found = {key: Cell(0, Moments.zeros(0, k), 0, 0) for key in variants}
-    for (key, *_place), cell in cells.items():
-        found[key] += cell
-    return found
+def merge_by_variant(cells: Mapping[Place, Cell], variants: Sequence[str], columns: int) -> dict[str, Cell]:
+    """Merge the cells of each variant; a variant without any has columns of no units."""
+    merged = {key: Cell.empty(columns) for key in variants}
+    for place, cell in cells.items():
+        merged[place.variant] += cell
+    return merged

@@ -1,5 +1,5 @@
 """
-A file of one row a unit, as DuckDB reads it: only the columns that are needed, checked, and each question one pass.
+A file with one row per unit, as DuckDB reads it: only the columns that are needed, checked, and each query one pass.
 
 In plain SQL, since no other engine reads these files, and importing Ibis takes longer than adding up ten million rows.
 """
@@ -23,17 +23,15 @@ TOO_LARGE = 1e150  # its square is beyond all numbers
 
 _EMPTY = "rows without a value; wanted one in each, 0 where nothing was bought"
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN")
-_TOGETHER = {"sum": "sum", "any": "max", "mean": "avg"}
-
-Place = tuple[Any, ...]  # the variant, and the value of the segment's column
+_COMBINE = {"sum": "sum", "any": "max", "mean": "avg"}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the file, and how a unit's rows of it are put together."""
+class FileColumn:
+    """A column of the file, and how the rows of one unit are combined."""
 
     name: str
-    together: Literal["sum", "any", "mean"] = "sum"
+    combine: Literal["sum", "any", "mean"] = "sum"
 
 
 class UnitRows:
@@ -61,7 +59,7 @@ class UnitRows:
         path: Path,
         variant: str,
         unit: str | None,
-        columns: Sequence[Column],
+        columns: Sequence[FileColumn],
         segments: Sequence[str],
         covariate: str | None,
     ) -> None:
@@ -87,36 +85,47 @@ class UnitRows:
         connection.execute(f"CREATE TEMP VIEW rows AS SELECT {', '.join(told)} FROM file")
         self.repeated = 0 if unit is None else self._put_together(len(segments))
 
-    def moments(self, at: Sequence[int], segment: int | None = None) -> dict[Place, Moments]:
+    def moments(self, at: Sequence[int]) -> dict[str, Moments]:
+        """Return the moments of some columns by variant."""
+        return {row[0]: self._moments(row[1:], at) for row in self._sums(at, ["variant_"], "--variant", MAX_VARIANTS)}
+
+    def moments_by_segment(self, at: Sequence[int], segment: int) -> dict[str | None, dict[str, Moments]]:
+        """Return the moments of some columns by the value of a segment's column, then by variant."""
+        found: dict[str | None, dict[str, Moments]] = {}
+        by = ["variant_", f"segment{segment}"]
+        for row in self._sums(at, by, "--segment", MAX_VARIANTS * MAX_VALUES):
+            found.setdefault(row[1], {})[row[0]] = self._moments(row[2:], at)
+        return found
+
+    def _sums(self, at: Sequence[int], by: Sequence[str], option: str, limit: int) -> list[tuple[Any, ...]]:
         """
-        Give the moments of some columns by variant, and by a segment's values.
+        Read counts, means and covariances, by some columns.
 
         DuckDB's covariances are updated value by value (Welford 1962), so nothing large is subtracted from anything large.
         """
-        by = ["variant_", *([] if segment is None else [f"segment{segment}"])]
-        pairs = [(i, j) for i in range(len(at)) for j in range(i, len(at))]
-        told = [f"favg(x{one})" for one in at] + [f"covar_pop(x{at[i]}, x{at[j]})" for i, j in pairs]
-        faults = [f"count(*) - count(x{one})" for one in at]
-        faults += [f"count_if(x{one} NOT IN (0, 1))" for one in at if self._columns[one].together == "any"]
-        limit = MAX_VARIANTS * (1 if segment is None else MAX_VALUES) + 1
-        asked = ", ".join([*by, "count(*)", *told, *faults])
-        rows = self._all(f"SELECT {asked} FROM {self._rows} GROUP BY {', '.join(by)} LIMIT {limit}")
-        if len(rows) == limit:
-            option = "--variant" if segment is None else "--segment"
-            raise AnalysisError(f"{option}: found more than {limit - 1:,} values; wanted a column of a few")
+        sums = [f"favg(x{index})" for index in at]
+        sums += [f"covar_pop(x{at[i]}, x{at[j]})" for i, j in _pairs(at)]
+        faults = [f"count(*) - count(x{index})" for index in at]
+        faults += [f"count_if(x{index} NOT IN (0, 1))" for index in at if self._columns[index].combine == "any"]
+        columns = ", ".join([*by, "count(*)", *sums, *faults])
+        query = f"SELECT {columns} FROM {self._rows} GROUP BY {', '.join(by)} LIMIT {limit + 1}"
+        rows = self._all(query)
+        if len(rows) > limit:
+            raise AnalysisError(f"{option}: must be a column of at most {limit:,} values")
         if any(row[0] is None or any(row[len(row) - len(faults) :]) for row in rows):
             self._refuse_faulty()
-        found = {}
-        for row in rows:
-            n, means, covariances = row[len(by)], row[len(by) + 1 :][: len(at)], row[len(by) + 1 + len(at) :]
-            scatter = np.empty((len(at), len(at)))
-            for (i, j), covariance in zip(pairs, covariances, strict=False):
-                scatter[i, j] = scatter[j, i] = covariance * n
-            if not ((np.abs(means) < TOO_LARGE).all() and np.isfinite(scatter).all()):
-                self._refuse_faulty()
-                raise AnalysisError("found values too large to square and add up; wanted numbers below 1e150")
-            found[row[: len(by)]] = Moments(n, np.array(means, float), scatter)
-        return found
+        return rows
+
+    def _moments(self, sums: Sequence[Any], at: Sequence[int]) -> Moments:
+        """Build moments from a row of `_sums`, less what it is grouped by."""
+        n, means, covariances = sums[0], sums[1 : 1 + len(at)], sums[1 + len(at) :]
+        scatter = np.empty((len(at), len(at)))
+        for (i, j), covariance in zip(_pairs(at), covariances, strict=False):
+            scatter[i, j] = scatter[j, i] = covariance * n
+        if not ((np.abs(means) < TOO_LARGE).all() and np.isfinite(scatter).all()):
+            self._refuse_faulty()
+            raise AnalysisError("values must be below 1e150: larger ones cannot be squared and added up")
+        return Moments(n, np.array(means, float), scatter)
 
     def between(self, column: int, ranks: Mapping[str, tuple[int, int]]) -> dict[str, list[tuple[int, float]]]:
         """
@@ -138,7 +147,7 @@ class UnitRows:
     def _put_together(self, segments: int) -> int:
         """Put the rows of each unit together; leave out the units of several variants, and count them."""
         self._refuse_faulty()
-        told = [f"{_TOGETHER[one.together]}(x{index}) AS x{index}" for index, one in enumerate(self._columns)]
+        told = [f"{_COMBINE[one.combine]}(x{index}) AS x{index}" for index, one in enumerate(self._columns)]
         told += [f"min(segment{index}) AS segment{index}" for index in range(segments)]
         asked = ", ".join(["min(variant_) AS variant_", "max(variant_) AS last_", *told])
         self._connection.execute(f"CREATE TEMP TABLE units AS SELECT {asked} FROM rows GROUP BY unit_")
@@ -150,7 +159,7 @@ class UnitRows:
         for index, column in enumerate(self._columns):
             checks.append((column.name, f"x{index} IS NULL", _EMPTY))
             checks.append((column.name, f"NOT isfinite(x{index})", "values that are not finite; wanted numbers"))
-            if column.together == "any":
+            if column.combine == "any":
                 wanted = "values other than 0 and 1; wanted a proportion's"
                 checks.append((column.name, f"x{index} NOT IN (0, 1)", wanted))
         counts = self._all(f"SELECT {', '.join(f'count_if({fault})' for _, fault, _ in checks)} FROM rows")[0]
@@ -161,6 +170,10 @@ class UnitRows:
     def _all(self, query: str) -> list[tuple[Any, ...]]:
         """Give all rows; values stand quoted in the query, since DuckDB imports pandas to look at parameters."""
         return self._connection.execute(query).fetchall()
+
+
+def _pairs(at: Sequence[int]) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(len(at)) for j in range(i, len(at))]
 
 
 def _open(connection: duckdb.DuckDBPyConnection, path: Path, texts: Sequence[str]) -> dict[str, str]:

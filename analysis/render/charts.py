@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
 
 from analysis.render import messages, numbers, plots
 from analysis.render.plots import Curve, Ends, Row, Tell
 from analysis.render.svg import Chart, Sheet
-from analysis.reports.model import MetricResult, Report
+from analysis.reports.model import (
+    CumulativePoint,
+    DayPoint,
+    Guardrail,
+    Interval,
+    MetricResult,
+    OrderValues,
+    Report,
+    SegmentResult,
+)
 
 DAY_MS = 86_400_000
 
@@ -44,10 +52,9 @@ def _unit(one: MetricResult, report: Report) -> str:
     return report.currency if one.is_money and report.currency else "in its own unit"
 
 
-def _ends(interval: Any) -> Ends | None:
-    """Give an interval's ends; of an object or of JSON values."""
-    low, high = (interval["low"], interval["high"]) if isinstance(interval, dict) else (interval.low, interval.high)
-    return None if low is None or high is None else (low, high)
+def _ends(interval: Interval | Guardrail) -> Ends | None:
+    """Return the ends of an interval, where it has both."""
+    return None if interval.low is None or interval.high is None else (interval.low, interval.high)
 
 
 def _in_words(estimate: float | None, ends: Ends | None, tell: Tell, level: str) -> str:
@@ -61,53 +68,52 @@ def _cut(rows: Sequence[Row], *, relative: bool) -> str:
     return f" {messages.CUT}" if relative and any(abs(end) > plots.REACH for end in ends) else ""
 
 
-def guardrails(sheet: Sheet, variant: str, guards: Mapping[str, Mapping[str, Any]]) -> Chart:
-    """Draw each guardrail's interval against its margin."""
+def guardrails(sheet: Sheet, variant: str, guards: Mapping[str, Guardrail]) -> Chart:
+    """Draw the interval of each guardrail against its margin."""
     rows = [
         Row(
             messages.metric_title(name),
             None,
             None,
-            _ends(one),
-            f"margin {numbers.share(one['margin'])}, {numbers.share_range(one['low'], one['high'])} on any day",
-            one["margin"],
+            _ends(guard),
+            f"margin {numbers.share(guard.margin)}, {numbers.share_range(guard.low, guard.high)} on any day",
+            guard.margin,
         )
-        for name, one in guards.items()
+        for name, guard in guards.items()
     ]
     title = f"What {variant} may have gained or lost, against its margins"
     return plots.forest(sheet, title, "gain or loss, % of the control's", rows, note=messages.GUARD_NOTE)
 
 
-def decomposition(
-    sheet: Sheet, parts: Mapping[str, Mapping[str, Any]], report: Report
-) -> tuple[list[Chart], list[str]]:
-    """Draw why revenue per visitor moved, and say where it cannot be told."""
+def decomposition(sheet: Sheet, report: Report) -> tuple[list[Chart], list[str]]:
+    """Draw why revenue per visitor moved, and say where that cannot be computed."""
     charts, notes = [], []
     control = report.variants[0].key
-    for key, found in parts.items():
-        missing = next((one["reason"] for one in found.values() if one["log_lift"] is None), None)
+    for key, factors in (report.decomposition or {}).items():
+        missing = next((factor.reason for factor in factors.values() if factor.reason), None)
         if missing:
-            notes.append(f"{key}: cannot be told: {missing}.")
+            notes.append(f"{key}: cannot be computed: {missing}.")
             continue
         order = [*(name for name in messages.FACTORS if name != "revenue_per_visitor"), "revenue_per_visitor"]
         title = f"{key} over {control}: three changes make the last"
-        told = [(messages.FACTORS[name], found[name]) for name in order]
-        charts.append(plots.waterfall(sheet, title, "change, % (on a scale on which they add up)", told))
+        steps = [plots.Step.of(messages.FACTORS[name], factors[name]) for name in order]
+        charts.append(plots.waterfall(sheet, title, "change, % (on a scale on which they add up)", steps))
     return charts, ([messages.FACTORS_NOTE.format(level=numbers.level(report.confidence)), *notes] if charts else notes)
 
 
-def order_values(sheet: Sheet, values: Mapping[str, Mapping[str, Any]], currency: str) -> Chart:
-    """Draw the order values of all arms."""
-    arms = {key: arm for key, arm in values.items() if arm["orders"]}
+def order_values(sheet: Sheet, values: Mapping[str, OrderValues], currency: str) -> Chart:
+    """Draw the order values of all variants that have any."""
+    arms = {key: arm for key, arm in values.items() if arm.orders}
     title = f"Share of each variant's orders by order value, {currency}"
     tell = lambda amount: numbers.money(amount, currency)  # noqa: E731
     axis = f"order value, {currency}; the last band holds all above"
     return plots.histograms(sheet, title, axis, arms, messages.CENTRES, tell)
 
 
-def cumulative(sheet: Sheet, points: Sequence[Mapping[str, Any]], report: Report) -> list[Chart]:
-    """Draw what was known of the primary metric on each day, a chart a variant, all on one scale."""
-    at = [float(date.fromisoformat(point["day"]).toordinal()) for point in points]
+def cumulative(sheet: Sheet, report: Report) -> list[Chart]:
+    """Draw what was known of the primary metric on each day, a chart per variant, all on one scale."""
+    points = report.curves.cumulative if report.curves else ()
+    at = [float(date.fromisoformat(point.day).toordinal()) for point in points]
     curves = _curves(points, at)
     planned = _planned_day(report)
     kept = planned if planned is not None and planned <= at[-1] + max(14, 2 * (at[-1] - at[0])) else None
@@ -118,7 +124,7 @@ def cumulative(sheet: Sheet, points: Sequence[Mapping[str, Any]], report: Report
         if not any(curve.ends):
             continue
         ends = curve.ends[-1]
-        told = f"On {points[-1]['day']}: {_in_words(curve.estimates[-1], ends, numbers.share, 'always-valid')}."
+        told = f"On {points[-1].day}: {_in_words(curve.estimates[-1], ends, numbers.share, 'always-valid')}."
         if kept is not None:
             told += f" Dashed: the planned size, expected on {date.fromordinal(round(kept)).isoformat()}."
         title = f"{key}: cumulative lift in {messages.metric_title(report.primary or '')}, with the band that holds on all days"
@@ -127,9 +133,10 @@ def cumulative(sheet: Sheet, points: Sequence[Mapping[str, Any]], report: Report
     return charts
 
 
-def since(sheet: Sheet, points: Sequence[Mapping[str, Any]], report: Report) -> list[Chart]:
-    """Draw the lift by days since the exposure, a chart a variant, all on one scale."""
-    curves = _curves(points, [float(point["day"]) for point in points])
+def since(sheet: Sheet, report: Report) -> list[Chart]:
+    """Draw the lift by days since the exposure, a chart per variant, all on one scale."""
+    points = report.curves.since_exposure if report.curves else ()
+    curves = _curves(points, [float(point.day) for point in points])
     limits = _shared([curve for curve in curves.values() if any(curve.ends)])
     axis = "days since the exposure"
     level = numbers.level(report.confidence)
@@ -146,12 +153,12 @@ def since(sheet: Sheet, points: Sequence[Mapping[str, Any]], report: Report) -> 
     return charts
 
 
-def _curves(points: Sequence[Mapping[str, Any]], at: list[float]) -> dict[str, Curve]:
-    keys = list(points[0]["lifts"]) if points else []
-    lifts = {key: [point["lifts"][key]["relative"] for point in points] for key in keys}
+def _curves(points: Sequence[CumulativePoint] | Sequence[DayPoint], at: list[float]) -> dict[str, Curve]:
+    keys = list(points[0].lifts) if points else []
+    lifts = {key: [point.lifts[key].relative for point in points] for key in keys}
     return {
-        key: Curve(at, [one["estimate"] for one in found], [_ends(one) for one in found])
-        for key, found in lifts.items()
+        key: Curve(at, [lift.estimate for lift in curve], [_ends(lift) for lift in curve])
+        for key, curve in lifts.items()
     }
 
 
@@ -165,19 +172,21 @@ def _planned_day(report: Report) -> float | None:
     return None if not left else float(date(1970, 1, 1).toordinal() + report.as_of_ms // DAY_MS + left)
 
 
-def segment(sheet: Sheet, name: str, found: Mapping[str, Any], report: Report) -> list[Chart]:
-    """Draw the lift in each segment, a chart a variant."""
+def segment(sheet: Sheet, name: str, result: SegmentResult, report: Report) -> list[Chart]:
+    """Draw the lift in each segment, a chart per variant."""
     level = numbers.level(report.confidence)
-    charts = []
-    for key in found["interaction"]:
+    charts: list[Chart] = []
+    if result.breakdown is None:
+        return charts
+    for key in result.breakdown.interaction:
         rows = []
-        for value, one in found["values"].items():
-            lift = one["lifts"][key]["relative"]
-            words = _in_words(lift["estimate"], _ends(lift), numbers.share, level)
-            rows.append(Row(value, lift["estimate"], _ends(lift), None, words))
+        for value, units in result.breakdown.values.items():
+            lift = units.lifts[key].lift.relative
+            words = _in_words(lift.estimate, _ends(lift), numbers.share, level)
+            rows.append(Row(value, lift.estimate, _ends(lift), None, words))
         if not any(row.estimate is not None for row in rows):
             continue
-        title = f"{key}: lift in {messages.metric_title(found['metric'])} by {messages.metric_title(name)}"
+        title = f"{key}: lift in {messages.metric_title(result.metric)} by {messages.metric_title(name)}"
         note = messages.FOREST_NOTE_FIXED.format(level=level) + _cut(rows, relative=True)
         charts.append(plots.forest(sheet, title, "lift, % of the control's", rows, note=note))
     return charts

@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from analysis.render import charts, messages, numbers
 from analysis.render.svg import Chart, Sheet
-from analysis.reports.model import MetricResult, Report
-from analysis.stats.lift import Lift, Reading
+from analysis.reports.model import Guardrail, Lift, MetricResult, OrderValues, Reading, Report, SegmentResult
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -125,15 +124,14 @@ def _css() -> Markup:
 
 def _values(report: Report, prefix: str = "c") -> dict[str, Any]:
     sheet = Sheet(prefix)
-    empty = report.orders is not None and not any(row.units for row in report.variants)
     checks = sorted(report.checks, key=lambda check: (check.passed is not False, check.passed is None))
     level = numbers.level(report.confidence)
-    failed = [f"“{messages.CHECKS[name]}”" for name in messages.failed(report)]
+    failed = [f"“{check.label}”" for check in messages.failed(report)]
     return {
         "report": report,
-        "empty": empty,
+        "empty": report.is_empty,
         "checks": [(check, _p_note(check.p_value)) for check in checks],
-        "parts": [] if empty else list(_parts(report, sheet)),
+        "parts": [] if report.is_empty else list(_parts(report, sheet)),
         "left_out": messages.left_out(report),
         "mind": messages.MIND.format(checks=", ".join(failed)) if failed else "",
         "methods": [(term, text.format(level=level)) for term, text in messages.METHODS],
@@ -236,50 +234,46 @@ def difference_range(
 
 
 def _guardrails(report: Report, sheet: Sheet) -> Part:
-    guards = report.guardrails or {}
-    variant = (report.verdict and (report.verdict.variant or report.verdict.monthly_value.get("variant"))) or ""
-    rows = []
-    for name, one in guards.items():
-        state = "kept" if one["passed"] else "may be lost" if (one["high"] or 0) >= one["margin"] else "lost"
-        told = one["reason"] if one["low"] is None else numbers.share_range(one["low"], one["high"])
-        rows.append([messages.metric_title(name), numbers.share(one["margin"]), told, state])
+    guardrails = report.guardrails or {}
+    variant = messages.leading_variant(report)
+    rows = [_guardrail_row(name, guardrail) for name, guardrail in guardrails.items()]
     headers = ["metric", "margin", "gain or loss, on any day", "state"]
-    chart = (
-        [charts.guardrails(sheet, variant, guards)] if any(one["low"] is not None for one in guards.values()) else []
-    )
+    has_interval = any(guardrail.low is not None for guardrail in guardrails.values())
+    drawn = [charts.guardrails(sheet, variant, guardrails)] if has_interval else []
     caption = f"Guardrails of {variant}: what it may lose, and what it may have lost"
-    return Part(f"Guardrails of {variant}", chart, [Sheetlet(caption, headers, rows)])
+    return Part(f"Guardrails of {variant}", drawn, [Sheetlet(caption, headers, rows)])
+
+
+def _guardrail_row(name: str, guardrail: Guardrail) -> list[str]:
+    state = "kept" if guardrail.passed else "lost" if guardrail.is_lost else "may be lost"
+    interval = numbers.share_range(guardrail.low, guardrail.high) if guardrail.low is not None else guardrail.reason
+    return [messages.metric_title(name), numbers.share(guardrail.margin), interval or "", state]
 
 
 def _details(report: Report, sheet: Sheet) -> Iterator[Part]:
-    details = report.details
-    drawn, notes = charts.decomposition(sheet, details.get("decomposition") or {}, report)
+    drawn, notes = charts.decomposition(sheet, report)
     if drawn or notes:
         yield Part("Why revenue per visitor moved", drawn, notes=notes)
-    values = details.get("order_values") or {}
-    if any(arm["orders"] for arm in values.values()):
+    values = report.order_values or {}
+    if any(arm.orders for arm in values.values()):
         yield _order_values(values, report, sheet)
-    curves = details.get("curves") or {}
-    drawn = charts.cumulative(sheet, curves.get("cumulative") or [], report)
+    drawn = charts.cumulative(sheet, report)
     if drawn:
         yield Part("As it was known day by day", drawn, notes=[messages.ANY_DAY_BAND])
-    drawn = charts.since(sheet, curves.get("since_exposure") or [], report)
+    drawn = charts.since(sheet, report)
     if drawn:
         yield Part("By days since the exposure", drawn, notes=[messages.SINCE])
-    for name, segment in (details.get("segments") or {}).items():
+    for name, segment in (report.segments or {}).items():
         yield _segment(name, segment, report, sheet)
-    funnel = details.get("funnel")
-    if funnel:
-        yield _funnel(funnel, sheet)
-    yield from _further(details)
+    if report.funnel:
+        yield _funnel(report.funnel, sheet)
+    yield from _further(report)
 
 
-def _order_values(values: Mapping[str, Any], report: Report, sheet: Sheet) -> Part:
+def _order_values(values: Mapping[str, OrderValues], report: Report, sheet: Sheet) -> Part:
     currency = report.currency or "USD"
     rows = [
-        [key, f"{arm['orders']:,}", *(numbers.money(arm[name], currency) for name in messages.CENTRES)]
-        if arm["orders"]
-        else [key, "0", *[numbers.NONE] * len(messages.CENTRES)]
+        [key, f"{arm.orders:,}", *(messages.money(centre, currency) for centre in (arm.mean, arm.median, arm.mode))]
         for key, arm in values.items()
     ]
     table = Sheetlet("Order values: three measures of centre", ["variant", "orders", "mean", "median", "mode"], rows)
@@ -287,19 +281,20 @@ def _order_values(values: Mapping[str, Any], report: Report, sheet: Sheet) -> Pa
     return Part("Order values", [charts.order_values(sheet, values, currency)], [table], [messages.EXPLAINS, *notes])
 
 
-def _segment(name: str, segment: Mapping[str, Any], report: Report, sheet: Sheet) -> Part:
-    metric = report.metrics[segment["metric"]]
+def _segment(name: str, segment: SegmentResult, report: Report, sheet: Sheet) -> Part:
+    metric = report.metrics[segment.metric]
     rows = []
-    for value, one in segment["values"].items():
-        for key, lift in one["lifts"].items():
-            relative = lift["relative"]
-            told = numbers.share_range(relative["low"], relative["high"])
-            share = numbers.share(relative["estimate"])
-            at = messages.value(one["value"][key], metric, report)
-            rows.append([value, key, f"{one['units'][key]:,}", at, share, told, numbers.p(lift["corrected_p_value"])])
+    for value, units in segment.breakdown.values.items() if segment.breakdown else ():
+        for key, corrected in units.lifts.items():
+            relative = corrected.lift.relative
+            interval = numbers.share_range(relative.low, relative.high)
+            share = numbers.share(relative.estimate)
+            at = messages.value(units.values[key], metric, report)
+            p_value = numbers.p(corrected.corrected_p_value)
+            rows.append([value, key, f"{units.units[key]:,}", at, share, interval, p_value])
     headers = [name, "variant", "units", "value", "lift", f"{numbers.level(report.confidence)} interval", "corrected p"]
     title = f"Segments by {messages.metric_title(name)}"
-    table = Sheetlet(f"{messages.metric_title(segment['metric'])} by {messages.metric_title(name)}", headers, rows)
+    table = Sheetlet(f"{messages.metric_title(segment.metric)} by {messages.metric_title(name)}", headers, rows)
     notes = [messages.SEGMENTS, *messages.differs(name, segment)]
     return Part(title, charts.segment(sheet, name, segment, report), [table], notes)
 
@@ -315,12 +310,10 @@ def _funnel(funnel: Mapping[str, Mapping[str, int]], sheet: Sheet) -> Part:
     return Part("What was seen and done", charts.funnel(sheet, funnel), [table], [messages.FUNNEL])
 
 
-def _further(details: Mapping[str, Any]) -> Iterator[Part]:
-    others = details.get("interactions") or {}
-    if others:
-        yield Part(
-            "Beside other experiments", notes=[messages.beside_sentence(key, one) for key, one in others.items()]
-        )
-    told = messages.chances(details["bayesian"]) if details.get("bayesian") else None
-    if told:
-        yield Part("A second voice", notes=[told])
+def _further(report: Report) -> Iterator[Part]:
+    if report.interactions:
+        notes = [messages.other_experiment(key, effects) for key, effects in report.interactions.items()]
+        yield Part("With other experiments", notes=notes)
+    sentence = messages.chances(report.posterior) if report.posterior else None
+    if sentence:
+        yield Part("Bayesian reading", notes=[sentence])

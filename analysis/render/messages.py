@@ -5,13 +5,23 @@ Plain and exact: an interval is never called a probability, a difference that is
 is certain is never called important. tests/analysis/render/test_messages.py forbids the usual misreadings.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from analysis.render import numbers
-from analysis.reports.model import MetricResult, Report
-from analysis.stats.lift import Lift
+from analysis.reports.model import (
+    Check,
+    CrossEffects,
+    Lift,
+    LogLift,
+    MetricResult,
+    OrderTotals,
+    OrderValues,
+    Posterior,
+    Report,
+    SegmentResult,
+)
 
 DECISIONS = {
     "ship": "Ship",
@@ -26,16 +36,6 @@ DECISION_MEANS = {
     "keep_running": "The data do not tell yet.",
     "no_difference": "Whatever difference there is, it is smaller than the one that the plan set out to see.",
     "withheld": "A trust check failed. Mend what it found first: no figure below can be believed until then.",
-}
-CHECKS = {
-    "sample_ratio": "Units per variant as the weights say",
-    "multiple_exposure": "One variant for each unit",
-    "unmatched_orders": "Orders have a visitor",
-    "pre_period": "Variants alike before the exposure",
-    "bots": "Bots",
-    "cost_coverage": "Costs are known",
-    "too_good": "No effect beyond belief",
-    "novelty": "Gains do not fade",
 }
 CHECK_STATES = {True: "passed", False: "FAILED", None: "cannot be told yet"}
 FATES = {
@@ -145,33 +145,40 @@ def about(report: Report) -> list[str]:
     return [*parts, f"{numbers.level(report.confidence)} confidence"]
 
 
-def failed(report: Report) -> list[str]:
-    """Give the names of the trust checks that failed."""
-    return [check.name for check in report.checks if check.passed is False]
+def failed(report: Report) -> list[Check]:
+    """Return the trust checks that failed."""
+    return [check for check in report.checks if check.passed is False]
 
 
-def orders_sentence(orders: Mapping[str, int]) -> str:
+def leading_variant(report: Report) -> str:
+    """Return the variant that the guardrails are of: the one to ship, or else the one that leads."""
+    verdict = report.verdict
+    if verdict is None or verdict.monthly_value is None:
+        return ""
+    return verdict.variant or verdict.monthly_value.variant or ""
+
+
+def orders_sentence(orders: OrderTotals) -> str:
     """Say what became of every order of the store."""
-    said = {**FATES, "elsewhere": "of others or outside their window"}
-    parts = [f"{n:,} {said.get(name, name)}" for name, n in orders.items() if name != "counted" and n]
-    return f"{orders['counted']:,} orders counted{'; not counted: ' + ', '.join(parts) if parts else ''}."
+    labels = {**FATES, "elsewhere": "of others or outside their window"}
+    parts = [f"{n:,} {labels.get(name, name)}" for name, n in orders.to_dict().items() if name != "counted" and n]
+    return f"{orders.counted:,} orders counted{'; not counted: ' + ', '.join(parts) if parts else ''}."
 
 
-def orders_counted(orders: Mapping[str, int]) -> str:
+def orders_counted(orders: OrderTotals) -> str:
     """Say how many orders count."""
-    return f"{orders['counted']:,} orders counted."
+    return f"{orders.counted:,} orders counted."
 
 
 def left_out(report: Report) -> list[tuple[str, str]]:
     """Give what was not read, or does not count, and why."""
-    found = [(check.name, check.detail) for check in report.checks if check.name in ("multiple_exposure", "bots")]
-    rows = [(CHECKS[name], detail) for name, detail in found]
-    for name, n in (report.orders or {}).items():
+    rows = [(check.label, check.detail) for check in report.checks if check.name in ("multiple_exposure", "bots")]
+    for name, n in report.orders.to_dict().items() if report.orders else ():
         if name != "counted" and n:
             rows.append(("Orders", f"{n:,} {FATES.get(name, name)}"))
     if report.earlier_exposures:
         rows.append(("Earlier exposures", earlier(report)))
-    if report.to_dict()["weights_changed"]:
+    if report.weights_changed:
         rows.append(("Weights", "They were changed on the way: variants are compared within each set of weights."))
     return rows
 
@@ -186,15 +193,14 @@ def money_sentence(report: Report) -> str | None:
     verdict = report.verdict
     if verdict is None or verdict.decision == "withheld":
         return None
-    money = verdict.monthly_value
-    if money.get("low") is None:
+    value = verdict.monthly_value
+    if value is None or value.estimate is None or value.low is None or value.high is None:
         return None
     currency = report.currency or "USD"
-    metric = str(money["metric"]).removesuffix("_per_visitor")
-    low, high = (numbers.round_money(money[end], currency) for end in ("low", "high"))
-    scope = f"if all {money['units']:,} units of 30 days met {money['variant']}"
-    estimate = numbers.round_money(money["estimate"], currency)
-    return f"{metric.capitalize()} over the control's, {scope}: {estimate} ({low} to {high} on any day)."
+    metric = str(value.metric).removesuffix("_per_visitor").capitalize()
+    estimate, low, high = (numbers.round_money(end, currency) for end in (value.estimate, value.low, value.high))
+    scope = f"if all {value.units:,} units of 30 days met {value.variant}"
+    return f"{metric} over the control's, {scope}: {estimate} ({low} to {high} on any day)."
 
 
 def waiting(report: Report) -> str | None:
@@ -242,8 +248,8 @@ def _beside(lift: Lift, metric: MetricResult, report: Report) -> Iterator[str]:
     if lift.capped is not None and _holds_no_zero(lift, report) != _holds_no_zero(lift.capped.lift, report):
         cap = value(lift.capped.high, metric, report)
         yield f"{_read(lift.capped.lift)} with the largest values capped at {cap}: a few of them matter."
-    if lift.across_metrics and lift.across_metrics["p_value"] is not None:
-        yield f"p {numbers.p(lift.across_metrics['p_value'])} held together with the other secondary metrics."
+    if lift.across_metrics and lift.across_metrics.p_value is not None:
+        yield f"p {numbers.p(lift.across_metrics.p_value)} corrected for the number of secondary metrics."
 
 
 def _read(lift: Lift) -> str:
@@ -277,57 +283,61 @@ def difference(amount: float | None, metric: MetricResult, report: Report, besid
     return numbers.number(amount, signed=True)
 
 
-def changed_parts(key: str, parts: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Say in a sentence why revenue per visitor moved; None where it cannot be told."""
-    import math
+def money(amount: float | None, currency: str) -> str:
+    """Write an amount of money."""
+    return numbers.NONE if amount is None else numbers.money(amount, currency)
 
-    told = {name: part["log_lift"] for name, part in parts.items()}
-    if None in told.values():
+
+def decomposition(key: str, factors: Mapping[str, LogLift]) -> str | None:
+    """Say in a sentence why revenue per visitor moved; None where that cannot be computed."""
+    lifts = {name: factor.log_lift for name, factor in factors.items() if factor.log_lift is not None}
+    if len(lifts) < len(factors):
         return None
-    changes = {name: numbers.share(math.expm1(lift)) for name, lift in told.items()}
+    changes = {name: numbers.share(math.expm1(lift)) for name, lift in lifts.items()}
     return (
         f"{key}: {changes['revenue_per_visitor']} revenue = {changes['conversion']} buyers × "
         f"{changes['orders_per_buyer']} orders each × {changes['average_order_value']} order value"
     )
 
 
-def mode_sentence(key: str, arm: Mapping[str, Any]) -> str | None:
+def mode_sentence(key: str, arm: OrderValues) -> str | None:
     """Say whether the most frequent price band of a variant has moved."""
-    moved = arm.get("modal_band_moved")
-    if moved is None:
+    shift = arm.modal_band_moved
+    if shift is None:
         return None
-    if moved["moved"] is None:
-        return f"{key}: whether the most frequent price band moved cannot be told: {moved['reason']}."
-    if not moved["moved"]:
-        return f"{key}: no move of the most frequent price band can be told from chance."
-    return f"{key}: the most frequent price band moved {'up' if moved['up'] > moved['down'] else 'down'}."
+    if shift.moved is None:
+        return f"{key}: not enough data to see whether the most frequent price band moved: {shift.reason}."
+    if not shift.moved:
+        return f"{key}: the most frequent price band has not moved by more than random variation."
+    return f"{key}: the most frequent price band moved {'up' if (shift.up or 0) > (shift.down or 0) else 'down'}."
 
 
-def chances(bayesian: Mapping[str, Any]) -> str | None:
-    """Give the second voice's sentence."""
-    told = {key: one["probability_best"] for key, one in bayesian["variants"].items()}
-    if None in told.values():
+def chances(posterior: Posterior) -> str | None:
+    """Say which variant has the best chances by flat priors; None where they cannot be computed."""
+    chances = {key: chance.probability_best for key, chance in posterior.variants.items()}
+    if None in chances.values():
         return None
-    each = ", ".join(f"{key} {chance:.0%}" for key, chance in told.items())
-    return f"A second voice, with flat priors: the chance to have the best {bayesian['metric']}: {each}."
+    each = ", ".join(f"{key} {chance:.0%}" for key, chance in chances.items())
+    return f"Bayesian reading, with flat priors: the chance to have the best {metric_title(posterior.metric)}: {each}."
 
 
-def beside_sentence(other: str, one: Mapping[str, Any]) -> str:
-    """Say whether another experiment changes this one's effect."""
-    told = "cannot be told: " + one["reason"] if one["p_value"] is None else f"p {numbers.p(one['p_value'])}"
-    return f"Does {other} change the effect? {told}; {one['units']:,} units met both."
+def other_experiment(key: str, effects: CrossEffects) -> str:
+    """Say whether another experiment changes the effect of this one."""
+    answer = f"not enough data: {effects.reason}" if effects.p_value is None else f"p {numbers.p(effects.p_value)}"
+    return f"Does {key} change the effect? {answer}; {effects.units:,} units met both."
 
 
-def differs(name: str, segment: Mapping[str, Any]) -> list[str]:
+def differs(name: str, segment: SegmentResult) -> list[str]:
     """Say for each variant whether its effect differs between segments."""
-    told = []
-    for key, one in segment["interaction"].items():
-        p_value = one.get("corrected_p_value")
-        if p_value is None:
-            told.append(f"{key}: whether the effect differs by {metric_title(name)} cannot be told: {one['reason']}.")
-        else:
-            told.append(f"{key}: does the effect differ by {metric_title(name)}? p {numbers.p(p_value)}, corrected.")
-    return told
+    title = metric_title(name)
+    if segment.breakdown is None:
+        return []
+    return [
+        f"{key}: not enough data to see whether the effect differs by {title}: {test.reason}."
+        if test.corrected_p_value is None
+        else f"{key}: does the effect differ by {title}? p {numbers.p(test.corrected_p_value)}, corrected."
+        for key, test in segment.breakdown.interaction.items()
+    ]
 
 
 # The dashboard.

@@ -26,6 +26,7 @@ from analysis.render.svg import (
     shortened,
     span,
 )
+from analysis.reports.model import LogLift, OrderValues
 
 ROW = 42  # units of a row: its label above its interval
 LETTERS = 34
@@ -78,65 +79,78 @@ def forest(
     return sheet.draw(title, alternative, len(rows) * ROW + 44, paint, note)
 
 
-def waterfall(sheet: Sheet, title: str, axis: str, parts: Sequence[tuple[str, Mapping[str, float]]]) -> Chart:
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One part of a waterfall: a logarithm with its interval."""
+
+    label: str
+    size: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, label: str, factor: LogLift) -> "Step":
+        """Return the step of a factor that was computed."""
+        return cls(label, factor.log_lift or 0.0, factor.low or 0.0, factor.high or 0.0)
+
+
+def waterfall(sheet: Sheet, title: str, axis: str, parts: Sequence[Step]) -> Chart:
     """Draw parts that add up, one after the other, then their sum; each with the interval of its own."""
     starts, at = [], 0.0
-    for _name, part in parts[:-1]:
+    for part in parts[:-1]:
         starts.append(at)
-        at += part["log_lift"]
+        at += part.size
     starts.append(0.0)
-    ends = [start + part[end] for start, (_, part) in zip(starts, parts, strict=True) for end in ("low", "high")]
+    ends = [start + end for start, part in zip(starts, parts, strict=True) for end in (part.low, part.high)]
     limits = span([*starts, at, *ends])
 
     def paint(figure: Figure) -> None:
         axes = _row_axes(figure, len(parts), limits, axis, lambda log: numbers.share(math.expm1(log)))
-        for place, (start, (label, part)) in enumerate(zip(starts, parts, strict=True)):
+        for place, (start, part) in enumerate(zip(starts, parts, strict=True)):
             last = place == len(parts) - 1
-            end = start + part["log_lift"]
-            _label(axes, place, label, numbers.share(math.expm1(part["log_lift"])))
-            axes.barh(
-                place + 0.12, part["log_lift"], left=start, height=0.34, color=FIXED if last else MUTED, linewidth=0
-            )
-            axes.plot([start + part["low"], start + part["high"]], [place + 0.12] * 2, color=INK, linewidth=1.4)
+            end = start + part.size
+            _label(axes, place, part.label, numbers.share(math.expm1(part.size)))
+            axes.barh(place + 0.12, part.size, left=start, height=0.34, color=FIXED if last else MUTED, linewidth=0)
+            axes.plot([start + part.low, start + part.high], [place + 0.12] * 2, color=INK, linewidth=1.4)
             if place < len(parts) - 2:
                 axes.plot([end, end], [place + 0.12, place + 1.12], color=MUTED, linewidth=0.8, linestyle=":")
 
     told = "; ".join(
-        f"{label} {numbers.share(math.expm1(part['log_lift']))} "
-        f"({numbers.share_range(math.expm1(part['low']), math.expm1(part['high']))})"
-        for label, part in parts
+        f"{part.label} {numbers.share(math.expm1(part.size))} "
+        f"({numbers.share_range(math.expm1(part.low), math.expm1(part.high))})"
+        for part in parts
     )
     return sheet.draw(title, told + ".", len(parts) * ROW + 44, paint)
 
 
 def histograms(
-    sheet: Sheet, title: str, axis: str, arms: Mapping[str, Mapping[str, Any]], marks: Mapping[str, str], tell: Tell
+    sheet: Sheet, title: str, axis: str, arms: Mapping[str, OrderValues], marks: Mapping[str, str], tell: Tell
 ) -> Chart:
     """
     Draw the order values of every arm below one another, on one scale, with mean, median and mode marked.
 
     Args:
         sheet, title, axis: Where, and what it shows.
-        arms: As `order_values` of the report has them; those without orders are left out.
+        arms: By variant, each with orders.
         marks: What mean, median and mode are called.
         tell: Writes an amount.
     """
-    bands = next(iter(arms.values()))["histogram"]
-    width = bands[0]["to"] - bands[0]["from"]
-    starts = [band["from"] for band in bands]
+    bars = next(iter(arms.values())).histogram
+    width = bars[0].high - bars[0].low
+    starts = [bar.low for bar in bars]
     limits = (starts[0], starts[-1] + width)
-    top = max(band["orders"] / arm["orders"] for arm in arms.values() for band in arm["histogram"])
+    top = max(bar.orders / arm.orders for arm in arms.values() for bar in arm.histogram)
     panel, bottom = 104, 40
 
     def paint(figure: Figure) -> None:
         for place, (key, arm) in enumerate(arms.items()):
             under = bottom + (len(arms) - 1 - place) * panel
             axes = axes_at(figure, 38, under + 12, 20, figure.get_size_inches()[1] * 72 - under - panel + 32)
-            shares = [band["orders"] / arm["orders"] for band in arm["histogram"]]
+            shares = [bar.orders / arm.orders for bar in arm.histogram]
             color = MUTED if place == 0 else FIXED
             axes.bar(starts, shares, width * 0.9, align="edge", color=color, linewidth=0)
             for name, style in zip(marks, ("-", "--", ":"), strict=True):
-                axes.axvline(min(arm[name], limits[1]), color=INK, linewidth=1.5, linestyle=style)
+                axes.axvline(min(getattr(arm, name), limits[1]), color=INK, linewidth=1.5, linestyle=style)
             axes.set_xlim(limits)
             axes.set_ylim(0, top * 1.05)
             axes.yaxis.set_major_locator(MaxNLocator(2))
@@ -149,8 +163,8 @@ def histograms(
                 axes.set_xlabel(axis)
 
     told = " ".join(
-        f"{key}: {arm['orders']:,} orders, "
-        + ", ".join(f"{word} {tell(arm[name])}" for name, word in marks.items())
+        f"{key}: {arm.orders:,} orders, "
+        + ", ".join(f"{word} {tell(getattr(arm, name))}" for name, word in marks.items())
         + "."
         for key, arm in arms.items()
     )

@@ -1,17 +1,15 @@
 """The report in a terminal of 100 columns; useful without colour, and never red against green."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from analysis.render import messages, numbers
-from analysis.reports.model import MetricResult, Report
-from analysis.reports.trust_checks import Check
-from analysis.stats.lift import Interval
+from analysis.reports.model import Check, Interval, MetricResult, Report, SegmentResult
 from experiments.declarations.model import Experiment
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ WIDTHS = (20, 10, 12, 9, 20, 8, 20)  # of the columns: 99 together
 def print_report(report: Report, console: Console) -> None:
     """Print a report: what to do and what speaks against it first, then why."""
     _print_head(report, console)
-    if report.orders is not None and not any(row.units for row in report.variants):
+    if report.is_empty:
         _print_wrapped(console, messages.NO_EXPOSURES, indent="")
         return
     failed = [check for check in report.checks if check.passed is False]
@@ -165,27 +163,30 @@ def _print_metric(name: str, report: Report, console: Console, *, with_header: b
 
 def _print_details(report: Report, console: Console) -> None:
     """Print what explains the result, as far as it fits a screen; HTML and JSON have it all."""
-    parts = report.details.get("decomposition") or {}
-    told = [messages.changed_parts(key, found) for key, found in parts.items()]
-    for name, segment in (report.details.get("segments") or {}).items():
-        told += list(_differing(name, segment, report))
-    told += [messages.beside_sentence(*one) for one in (report.details.get("interactions") or {}).items()]
-    if report.details.get("bayesian"):
-        told.append(messages.chances(report.details["bayesian"]))
+    sentences = [messages.decomposition(key, factors) for key, factors in (report.decomposition or {}).items()]
+    for name, segment in (report.segments or {}).items():
+        sentences += _differing(name, segment, report)
+    sentences += [messages.other_experiment(key, effects) for key, effects in (report.interactions or {}).items()]
+    if report.posterior:
+        sentences.append(messages.chances(report.posterior))
     console.print()
-    for sentence in told:
+    for sentence in sentences:
         if sentence:
             _print_wrapped(console, sentence, indent="  ")
 
 
-def _differing(name: str, segment: Mapping[str, Any], report: Report) -> Iterator[str]:
+def _differing(name: str, segment: SegmentResult, report: Report) -> Iterator[str]:
     """Say where the effect differs between segments."""
-    for key, one in segment["interaction"].items():
-        p_value = one.get("corrected_p_value")
+    if segment.breakdown is None:
+        return
+    for key, test in segment.breakdown.interaction.items():
+        p_value = test.corrected_p_value
         if p_value is not None and p_value < 1 - report.confidence:
-            values = {value: found["lifts"][key]["relative"]["estimate"] for value, found in segment["values"].items()}
-            told_by = ", ".join(f"{value} {numbers.share(share)}" for value, share in values.items())
-            yield f"{key}: the effect differs by {name} (p {numbers.p(p_value)}, corrected): {told_by}."
+            lifts = ", ".join(
+                f"{value} {numbers.share(units.lifts[key].lift.relative.estimate)}"
+                for value, units in segment.breakdown.values.items()
+            )
+            yield f"{key}: the effect differs by {name} (p {numbers.p(p_value)}, corrected): {lifts}."
 
 
 def print_error_rates(rates: Sequence["ErrorRate"], tests: int) -> None:

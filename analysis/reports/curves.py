@@ -1,25 +1,27 @@
-"""The primary metric over time: as it was known on each day, and by the days since each unit's exposure."""
+"""The primary metric over time: as it was known on each day, and by the days since the exposure of each unit."""
 
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from analysis.metrics import Kind
-from analysis.queries.breakdowns import Since, daily
+import numpy as np
+
+from analysis.queries.breakdowns import DaySums
 from analysis.queries.unit_facts import DAY_MS
+from analysis.reports.details import CumulativePoint, DayPoint
+from analysis.stats.comparisons import Kind
 from analysis.stats.covariates import paired
-from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Lift, compare
+from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, compare
 from analysis.stats.moments import Moments
 
 MAX_POINTS = 90
-MIN_ORDERS = 10  # of each arm on a day since the exposure, before its logarithm means anything
+MIN_ORDERS = 10  # of each variant on a day since the exposure, before its logarithm means anything
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How lifts over time are read: as the report's own."""
+    """How the lifts over time are compared: as those of the report."""
 
     kind: Kind
     control: str
@@ -27,64 +29,72 @@ class Family:
     confidence: float
     planned_units: float
 
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that take part, the control first."""
+        return (self.control, *self.active)
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
     """
-    What the units exposed on one day, under one set of weights, add up to.
+    The sums of the units exposed on one day, under one set of weights.
 
     Attributes:
-        day: In ms.
-        stratum: The set of weights; arms of several are compared within each.
+        day_ms: Its first millisecond.
+        stratum: The set of weights; variants of several are compared within each.
         moments, buyers: By variant.
     """
 
-    day: int
+    day_ms: int
     stratum: int
     moments: Mapping[str, Moments]
     buyers: Mapping[str, int]
 
 
-def cumulative(days: Sequence[Day], family: Family) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class LogPoint:
+    """The logarithm of variant over control on one day after the exposure, and its variance."""
+
+    day: int
+    value: float
+    variance: float
+
+
+def cumulative(days: Sequence[Day], family: Family) -> list[CumulativePoint]:
     """
-    Give the lift over all units exposed up to each day, with the interval that holds on all days.
+    Compute the lift over all units exposed up to each day, with the interval that holds on all days.
 
     Args:
         days: In order.
-        family: How to read them.
+        family: How to compare.
 
     Orders are in their newest state: an order of a unit that was exposed on a day counts from that day on.
     """
-    kept = sorted({one.day for one in days}, reverse=True)
-    step = max(1, math.ceil(len(kept) / MAX_POINTS))
-    shown = set(kept[::step])
+    dates = sorted({day.day_ms for day in days}, reverse=True)
+    drawn = set(dates[:: max(1, math.ceil(len(dates) / MAX_POINTS))])
     strata: dict[int, dict[str, Moments]] = {}
     buyers: dict[str, int] = {}
     points = []
-    for index, one in enumerate(days):
-        known = strata.get(one.stratum)
-        arms = one.moments
-        strata[one.stratum] = dict(arms) if known is None else {key: known[key] + arms[key] for key in arms}
-        buyers = {key: buyers.get(key, 0) + count for key, count in one.buyers.items()}
-        last_of_day = index + 1 == len(days) or days[index + 1].day != one.day
-        if last_of_day and one.day in shown:
-            few = min(buyers[key] for key in (family.control, *family.active)) < MIN_ANYTIME_BUYERS
-            points.append(_point(one.day, list(strata.values()), family, TOO_FEW_BUYERS if few else None))
+    for index, day in enumerate(days):
+        before = strata.get(day.stratum)
+        moments = day.moments
+        strata[day.stratum] = dict(moments) if before is None else {key: before[key] + moments[key] for key in moments}
+        buyers = {key: buyers.get(key, 0) + count for key, count in day.buyers.items()}
+        is_last_of_day = index + 1 == len(days) or days[index + 1].day_ms != day.day_ms
+        if is_last_of_day and day.day_ms in drawn:
+            few = min(buyers[key] for key in family.variants) < MIN_ANYTIME_BUYERS
+            points.append(_point(day.day_ms, list(strata.values()), family, TOO_FEW_BUYERS if few else None))
     return points
 
 
-def _point(day: int, strata: list[dict[str, Moments]], family: Family, not_anytime: str | None) -> dict[str, Any]:
+def _point(day_ms: int, strata: list[dict[str, Moments]], family: Family, not_anytime: str | None) -> CumulativePoint:
     controls, treatments = paired(strata, family.control, family.active)
     kind: Kind = family.kind if len(strata) == 1 else "mean"
     lifts = compare(kind, controls, treatments, family.confidence, family.planned_units, not_anytime)
-    return {
-        "day": _date(day),
-        "units": sum(arm.n for one in strata for arm in one.values()),
-        "lifts": {
-            key: {"absolute": lift.anytime.absolute.to_dict(), "relative": lift.anytime.relative.to_dict()}
-            for key, lift in lifts.items()
-        },
-    }
+    units = sum(arm.n for stratum in strata for arm in stratum.values())
+    date = time.strftime("%Y-%m-%d", time.gmtime(day_ms / 1000))
+    return CumulativePoint(date, units, {key: lift.anytime for key, lift in lifts.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,65 +104,61 @@ class SinceExposure:
 
     Attributes:
         points: As the report shows them.
-        logs: By variant: days since, logarithm of variant over control, its variance; for the novelty check.
+        logs: By variant, for the novelty check.
     """
 
-    points: list[dict[str, Any]]
-    logs: dict[str, list[tuple[int, float, float]]]
+    points: Sequence[DayPoint]
+    logs: Mapping[str, Sequence[LogPoint]]
 
 
 def since_exposure(
-    parts: Sequence[Since], units: Mapping[tuple[str, int], int], as_of_ms: int, window_days: int, family: Family
+    sums: Sequence[DaySums],
+    units: Mapping[str, Mapping[int, int]],
+    as_of_ms: int,
+    window_days: int,
+    family: Family,
 ) -> SinceExposure:
     """
-    Compare the arms on each day since the exposure, among the units that have been followed that long.
+    Compare the variants on each day since the exposure, among the units that have been followed that long.
 
     Args:
-        parts: Sums by variant, day of the exposure and days since.
-        units: Units by variant and day of the exposure.
+        sums: By variant, day of the exposure and days since.
+        units: Units by variant, then by day of the exposure.
         as_of_ms: When the report is read.
         window_days: How far the curve goes.
-        family: How to read it; always as a mean per unit.
+        family: How to compare; always as a mean per unit.
     """
-    found = SinceExposure([], {key: [] for key in family.active})
+    points: list[DayPoint] = []
+    logs: dict[str, list[LogPoint]] = {key: [] for key in family.active}
     for offset in range(window_days):
-        followed = {day for _key, day in units if day + (offset + 2) * DAY_MS <= as_of_ms}
-        here = [part for part in parts if part.offset == offset and part.day in followed]
-        arms = {}
-        active: dict[str, int] = {}
-        for key in (family.control, *family.active):
-            n = sum(count for (variant, day), count in units.items() if variant == key and day in followed)
-            own = [part for part in here if part.variant == key]
-            arms[key] = daily(own, n)
-            active[key] = sum(part.n for part in own)
+        followed = {day for days in units.values() for day in days if day + (offset + 2) * DAY_MS <= as_of_ms}
+        today = [part for part in sums if part.offset == offset and part.exposed_on in followed]
+        arms, buyers = {}, {}
+        for key in family.variants:
+            own = [part for part in today if part.variant == key]
+            arms[key] = _day_moments(own, sum(n for day, n in units.get(key, {}).items() if day in followed))
+            buyers[key] = sum(part.units for part in own)
         if min(arm.n for arm in arms.values()) < 2:
             break
         lifts = compare("mean", arms[family.control], {key: arms[key] for key in family.active}, family.confidence)
-        found.points.append(
-            {
-                "day": offset,
-                "units": sum(arm.n for arm in arms.values()),
-                "lifts": {k: _own(v) for k, v in lifts.items()},
-            }
-        )
+        points.append(DayPoint(offset, sum(arm.n for arm in arms.values()), lifts))
         for key in family.active:
-            if min(active[family.control], active[key]) >= MIN_ORDERS:
-                point = _logarithm(arms[family.control], arms[key])
-                if point is not None:
-                    found.logs[key].append((offset, *point))
-    return found
+            if min(buyers[family.control], buyers[key]) >= MIN_ORDERS:
+                logs[key] += _log_point(offset, arms[family.control], arms[key])
+    return SinceExposure(points, logs)
 
 
-def _logarithm(control: Moments, treatment: Moments) -> tuple[float, float] | None:
+def _day_moments(parts: Sequence[DaySums], units: int) -> Moments:
+    """Return the moments over all units of what some of them had on one day; the others had nothing."""
+    sums = np.array([sum(part.total for part in parts)])
+    squares = np.array([[sum(part.squares for part in parts)]])
+    return Moments.from_centred_sums(units, sums, squares, [0.0])
+
+
+def _log_point(day: int, control: Moments, treatment: Moments) -> list[LogPoint]:
+    """Return the logarithm of treatment over control, or nothing where there is none."""
     before, after = control.value or 0.0, treatment.value or 0.0
     if before <= 0 or after <= 0 or not control.variance or not treatment.variance:
-        return None
-    return math.log(after / before), control.variance / before**2 + treatment.variance / after**2
-
-
-def _own(lift: Lift) -> dict[str, Any]:
-    return {"absolute": lift.absolute.to_dict(), "relative": lift.relative.to_dict(), "p_value": lift.p_value}
-
-
-def _date(day_ms: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(day_ms / 1000))
+        return []
+    variance = control.variance / before**2 + treatment.variance / after**2
+    return [LogPoint(day, math.log(after / before), variance)]

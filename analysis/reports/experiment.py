@@ -1,37 +1,45 @@
-"""The report: what an experiment's store has to say, put together from one query a question."""
+"""The report on an experiment: read once from a store into a study, then computed from that alone."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from analysis.metrics import Metric, columns_of
 from analysis.planning.plan import planned_units
-from analysis.queries import breakdowns
 from analysis.queries.aggregates import Cell, Place
-from analysis.queries.exposure_cache import keep
-from analysis.queries.source import Source, open_source
-from analysis.queries.study import FACTORS, Study, asked_of, read_study
+from analysis.queries.study import FACTORS, Study, read_study
 from analysis.queries.unit_facts import HISTORY_DAYS
-from analysis.reports import curves
-from analysis.reports.checks import check
-from analysis.reports.model import MetricResult, Report, VariantRow, across
-from analysis.reports.outlook import outlook
-from analysis.reports.segments import funnel, interactions, quantile_arms, segments
-from analysis.reports.verdict import decide
-from analysis.stats import posterior
-from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Capped, Lift, compare
-from analysis.stats.moments import Moments
+from analysis.reports import curves, messages
+from analysis.reports.comparisons import combined_arms, correct_metrics, paired_arms, total_arms
+from analysis.reports.model import (
+    CrossEffects,
+    CumulativePoint,
+    Curves,
+    Kind,
+    Lift,
+    LogLift,
+    MetricResult,
+    Moments,
+    OrderTotals,
+    Posterior,
+    Report,
+    VariantRow,
+)
+from analysis.reports.segments import interactions, segment_results
+from analysis.reports.trust_checks import Evidence, run_checks
+from analysis.reports.verdict import decide, with_outlook
+from analysis.stats import posterior, preload
+from analysis.stats.comparisons import Undefined
+from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Capped, compare
 from analysis.stats.orders.decomposition import decompose
-from analysis.stats.orders.order_values import Values, describe
+from analysis.stats.orders.order_values import describe
+from analysis.stats.orders.quantiles import clustered, quantile, scaled
 from experiments.assignment.holdout import holdout_experiment
 from experiments.declarations.loading import Configs, load
-from experiments.declarations.model import HOLDOUT, Experiment, declared_dict
-from experiments.errors import AnalysisError
+from experiments.declarations.metrics import Metric
+from experiments.declarations.model import HOLDOUT, Experiment
 from experiments.money import exponent
 
-Caps = tuple[Sequence[str], Mapping[str, Moments], Mapping[str, tuple[float, float]]]  # columns, arms, caps by column
 COVARIATE = f"the same over the {HISTORY_DAYS} days before the exposure"
 
 
@@ -40,7 +48,7 @@ def report(
     store: str = "sqlite:///crosslift.db",
     configs: str | Path = "configs",
     as_of_ms: int | None = None,
-    beside: Iterable[str] = (),
+    others: Iterable[str] = (),
     *,
     bayesian: bool = False,
 ) -> Report:
@@ -48,12 +56,12 @@ def report(
     Report on one experiment.
 
     Args:
-        key: The experiment's key; `holdout` for what the whole programme brings.
+        key: The key of the experiment; `holdout` for what the whole programme brings.
         store: URL of the store that holds its events.
         configs: Folder of the declarations.
         as_of_ms: Read no later exposure or order; now unless given. Orders are in their newest state, refunds included.
-        beside: Other experiments: do they change this one's effect?
-        bayesian: Give chances to be best and expected losses too.
+        others: Other experiments: do they change the effect of this one?
+        bayesian: Add chances to be best and expected losses.
 
     Raises:
         DeclarationError: The declarations are wrong.
@@ -69,218 +77,193 @@ def report(
     ...     "{key: ab, title: Ab, status: running, variants: {a: {placement: none}, b: {placement: none}}}"
     ... )
     >>> store = open_store(f"sqlite:///{folder / 'shop.db'}")
-    >>> found = report("ab", store.url, folder)
-    >>> found.verdict.decision, found.metrics["conversion"].to_dict()["variants"]["a"]["reason"]
+    >>> empty = report("ab", store.url, folder)
+    >>> empty.verdict.decision, empty.metrics["conversion"].to_dict()["variants"]["a"]["reason"]
     ('keep_running', 'no units')
     >>> store.close()
     """
     loaded = load(configs)
     experiment = _experiment(loaded, key)
     now_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
-    with open_source(store, loaded.shop) as source:
-        foreign = source.foreign_currencies(now_ms)
-        if foreign:
-            raise AnalysisError(
-                f"orders: found {', '.join(foreign)} beside {loaded.shop.currency}; wanted one currency"
-            )
-        study, strays = read_study(source, loaded, experiment, now_ms)
-        found = _report(source, loaded, study, strays, beside, bayesian=bayesian)
-        due = source.exposed(study.asked).due()
-    if due is not None:
-        keep(store, due)
-    return found
+    preload.begin()
+    study = read_study(store, loaded, experiment, now_ms, [_experiment(loaded, other) for other in others])
+    return compute(study, bayesian=bayesian)
 
 
 def _experiment(loaded: Configs, key: str) -> Experiment:
     return holdout_experiment(loaded.shop) if key == HOLDOUT else loaded.experiment(key)
 
 
-def _report(
-    source: Source, loaded: Configs, study: Study, strays: int, beside: Iterable[str], *, bayesian: bool
-) -> Report:
-    asked, experiment = study.asked, study.experiment
-    arms = study.arms
-    values = breakdowns.order_values(source, study.newest)
-    fates = source.order_counts(asked.unit, asked.as_of_ms)
-    metrics = _metrics(source, study, values)
-    primary = experiment.metrics.primary
-    split = segments(source, study, metrics[primary].kind)
-    since = _since(source, study)
-    checks = check(source, study, arms, metrics, fates, strays, split, since)
-    guardrails, verdict = decide(experiment, metrics, checks)
+def compute(study: Study, *, bayesian: bool = False) -> Report:
+    """Compute the report from what was read."""
+    metrics = _metrics(study)
+    segments = segment_results(study, study.primary.kind)
+    since = _since_exposure(study)
+    checks = run_checks(Evidence(study, metrics, segments, since))
+    guardrails, verdict = decide(study.experiment, metrics, checks)
     if study.plan_changed:
-        told = "The plan, the primary metric or a guardrail was changed after the start: readings on any day hold for the first."
-        verdict = replace(verdict, reasons=[*verdict.reasons, told])
-    counted = sum(arm.orders for arm in arms.values())
-    details: dict[str, Any] = {
-        "decomposition": _decomposition(study),
-        "order_values": describe(values, 10 ** exponent(source.currency)),
-        "funnel": funnel(source, study),
-        "segments": {name: one.shown for name, one in split.items()},
-        "curves": {
-            "cumulative": _cumulative(study),
-            "since_exposure": since.points,
-            "since_exposure_of": None if _primary(study) is None else study.metrics[primary].by_day,
-        },
-    }
-    others = {other: asked_of(source, loaded, _experiment(loaded, other), asked.as_of_ms)[0] for other in beside}
-    if others:
-        details["interactions"] = interactions(source, study, others)
-    if bayesian:
-        moments = {
-            key: arm for key, arm in metrics[primary].moments.items() if arm is not None and study.weights[key] > 0
-        }
-        details["bayesian"] = {"metric": primary, "variants": posterior.read(moments, metrics[primary].better)}
+        verdict = replace(verdict, reasons=[*verdict.reasons, messages.PLAN_CHANGED])
+    column = None if study.splittable is None else study.splittable.daily_column
     return Report(
-        experiment=asked.experiment,
-        title=experiment.title,
-        as_of_ms=asked.as_of_ms,
+        experiment=study.scope.experiment,
+        title=study.experiment.title,
+        as_of_ms=study.scope.as_of_ms,
         epochs=[epoch.number for epoch in study.epochs],
-        confidence=experiment.plan.confidence,
-        window_days=experiment.plan.window,
-        currency=loaded.shop.currency,
-        simulated=source.is_simulated(asked.experiment),
+        confidence=study.experiment.plan.confidence,
+        window_days=study.experiment.plan.window,
+        currency=study.currency,
+        simulated=study.is_simulated,
         checks=checks,
         variants=[
-            VariantRow(name, one["placement"], arms[name].moments.n, study.weights[name])
-            for name, one in _declared(study).items()
+            VariantRow(key, declared["placement"], study.arms[key].moments.n, study.weights[key])
+            for key, declared in study.declared["variants"].items()
         ],
         metrics=metrics,
-        primary=primary,
+        primary=study.primary.name,
         guardrails=guardrails,
-        verdict=outlook(study, metrics, verdict),
-        earlier_exposures=source.exposed(asked).earlier(asked.since),
-        orders={
-            "counted": counted,
-            "elsewhere": fates.get("known", 0) - counted,
-            **{name: n for name, n in fates.items() if name != "known"},
-        },
+        verdict=with_outlook(study, metrics, verdict),
+        earlier_exposures=study.exposures.earlier,
+        orders=_order_totals(study),
         strata=len(study.strata),
-        details=details,
+        decomposition=_decomposition(study),
+        order_values=describe(study.order_values, 10 ** exponent(study.currency)),
+        funnel=_funnel(study),
+        segments=segments,
+        curves=Curves(_cumulative(study), since.points, None if column is None else column.label),
+        interactions=_interactions(study),
+        posterior=_posterior(study, metrics[study.primary.name]) if bayesian else None,
     )
 
 
-def _declared(study: Study) -> Mapping[str, Any]:
-    declared = study.epochs[-1].declared if study.epochs else declared_dict(study.experiment)
-    variants: Mapping[str, Any] = declared["variants"]
-    return variants
+def _metrics(study: Study) -> dict[str, MetricResult]:
+    buyers = min(study.arms[key].buyers for key in (study.control, *study.active))
+    not_anytime = TOO_FEW_BUYERS if buyers < MIN_ANYTIME_BUYERS else None
+    results = {name: _metric(study, metric, not_anytime) for name, metric in study.metrics.items()}
+    secondary = [name for name in results if name != study.primary.name]  # the primary decides alone
+    return correct_metrics(results, secondary, study.experiment.metrics.correction)
 
 
-def _metrics(source: Source, study: Study, values: Mapping[str, Values]) -> dict[str, MetricResult]:
-    arms = study.arms
-    few = min(arms[key].buyers for key in (study.control, *study.active)) < MIN_ANYTIME_BUYERS
-    not_anytime = TOO_FEW_BUYERS if few else None
-    capped = _capped(source, study)
-    found = {
-        name: _metric(source, study, metric, values, not_anytime, capped) for name, metric in study.metrics.items()
-    }
-    secondary = [name for name in found if name != study.experiment.metrics.primary]  # the primary decides alone
-    return dict(across(found, secondary, study.experiment.metrics.correction))
-
-
-def _metric(
-    source: Source,
-    study: Study,
-    metric: Metric,
-    values: Mapping[str, Values],
-    not_anytime: str | None,
-    capped: Caps,
-) -> MetricResult:
-    """Compare the arms that take part, on their own and with what is known of the units before."""
-    arms = study.arms
-    blank = MetricResult(metric.kind, dict.fromkeys(arms), {}, metric.is_money, None, metric.better)
+def _metric(study: Study, metric: Metric, not_anytime: str | None) -> MetricResult:
+    """Compare the variants that take part, plain and adjusted for what is known of the units before."""
+    blank = MetricResult(metric.kind, dict.fromkeys(study.arms), {}, metric.is_money, None, metric.better)
     if metric.needs_costs and study.uncosted:
-        orders = sum(arm.orders for arm in arms.values())
-        return replace(blank, reason=f"the cost of {study.uncosted:,} of {orders:,} orders is not known")
-    controls: Moments | Mapping[str, Moments]
-    if metric.quantile is not None:  # quantiles cannot be combined over sets of weights: the newest is read
-        shown, reason = quantile_arms(source, study.newest, values, metric.quantile)
-        if reason:
-            return replace(blank, moments=shown or blank.moments, reason=reason)
-        totals, controls, treatments = shown, shown[study.control], {key: shown[key] for key in study.active}
-    else:
-        controls, treatments = study.paired(metric.columns, metric.columns if metric.by_history else ())
-        totals = {key: study.pick(cell.moments, metric.columns) for key, cell in arms.items()}
-        shown = study.shown(metric.columns)
-    plan = study.experiment.plan
-    lifts = compare(
-        "mean" if len(study.strata) > 1 and metric.quantile is None else metric.kind,
-        controls,
-        treatments,
-        plan.confidence,
-        planned_units(plan),
-        not_anytime,
-        plan.looks,
-        COVARIATE,
+        orders = sum(arm.orders for arm in study.arms.values())
+        return replace(blank, reason=messages.COSTS_UNKNOWN.format(n=study.uncosted, orders=orders))
+    if metric.quantile is not None:
+        return _quantile_metric(study, metric, metric.quantile, blank, not_anytime)
+    arms = paired_arms(study, metric.columns, metric.columns if metric.has_history else ())
+    kind = "mean" if len(study.strata) > 1 else metric.kind
+    lifts = _compare(study, kind, arms.controls, arms.treatments, not_anytime)
+    lifts = _with_capped(study, metric, lifts)
+    return replace(
+        blank,
+        moments=combined_arms(study, metric.columns),
+        lifts=lifts,
+        totals=total_arms(study, metric.columns),
     )
-    lifts = _with_capped(study, metric, lifts, capped)
-    return MetricResult(metric.kind, shown, lifts, metric.is_money, None, metric.better, totals)
 
 
-def _capped(source: Source, study: Study) -> Caps:
-    """Give the arms' moments over capped money, and the caps; none where nothing is to be capped."""
-    named = [one for one in study.metrics.values() if one.is_money and one.quantile is None]
-    share = study.experiment.plan.cap
-    if share is None or not named or len(study.strata) > 1:
-        return [], {}, {}
-    columns, money = columns_of(named), list(dict.fromkeys(one.numerator for one in named))
-    sizes = {key: cell.moments.n for key, cell in study.arms.items()}
-    return columns, *breakdowns.capped(source, study.asked, columns, money, share, sizes)
+def _compare(
+    study: Study,
+    kind: Kind,
+    controls: Moments | Mapping[str, Moments],
+    treatments: Mapping[str, Moments],
+    not_anytime: str | None,
+) -> dict[str, Lift]:
+    plan = study.experiment.plan
+    return compare(kind, controls, treatments, plan.confidence, planned_units(plan), not_anytime, plan.looks, COVARIATE)
 
 
-def _with_capped(study: Study, metric: Metric, lifts: Mapping[str, Lift], capped: Caps) -> dict[str, Lift]:
-    """Put beside each lift the one over capped values: no single order may carry a result."""
-    columns, arms, caps = capped
-    if metric.numerator not in caps:
+def _quantile_metric(
+    study: Study, metric: Metric, share: float, blank: MetricResult, not_anytime: str | None
+) -> MetricResult:
+    """Compare a quantile; it cannot be combined over sets of weights, so the newest set is read."""
+    unit = 10.0 ** exponent(study.currency)
+    arms, reason = {}, None
+    for key, values in study.order_values.items():
+        try:
+            value = quantile(values, share)
+        except Undefined as undefined:
+            return replace(blank, reason=undefined.reason)
+        try:
+            minor = clustered(values, share, study.orders_up_to[share].get(key))
+        except Undefined as undefined:  # the value is known, its error not
+            reason = f"{key}: {undefined.reason}"
+            minor = Moments.of_estimate(sum(values.values()), value, 0.0)
+        arms[key] = scaled(minor, unit)
+    if reason:
+        return replace(blank, moments=arms, reason=reason)
+    treatments = {key: arms[key] for key in study.active}
+    lifts = _compare(study, metric.kind, arms[study.control], treatments, not_anytime)
+    return replace(blank, moments=arms, lifts=lifts, totals=arms)
+
+
+def _with_capped(study: Study, metric: Metric, lifts: Mapping[str, Lift]) -> dict[str, Lift]:
+    """Add to each lift the one over capped values: no single order may carry a result."""
+    capped = study.capped
+    if capped is None or metric.numerator not in capped.caps:
         return dict(lifts)
-    at = [columns.index(name) for name in metric.columns]
-    treatments = {key: arms[key].pick(at) for key in study.active}
-    again = compare(metric.kind, arms[study.control].pick(at), treatments, study.experiment.plan.confidence)
-    return {key: replace(lift, capped=Capped(*caps[metric.numerator], again[key])) for key, lift in lifts.items()}
+    at = [capped.columns.index(column) for column in metric.columns]
+    arms = {key: capped.moments[key].pick(at) for key in (study.control, *study.active)}
+    control = arms.pop(study.control)
+    caps = capped.caps[metric.numerator]
+    again = compare(metric.kind, control, arms, study.experiment.plan.confidence)
+    return {key: replace(lift, capped=Capped(caps.low, caps.high, again[key])) for key, lift in lifts.items()}
 
 
-def _decomposition(study: Study) -> dict[str, Any]:
-    controls, treatments = study.paired(FACTORS)
+def _decomposition(study: Study) -> dict[str, Mapping[str, LogLift]]:
+    arms = paired_arms(study, FACTORS)
     confidence = study.experiment.plan.confidence
-    return {key: decompose(controls[key], {key: arm}, confidence)[key] for key, arm in treatments.items()}
+    return {key: decompose(arms.controls[key], {key: arm}, confidence)[key] for key, arm in arms.treatments.items()}
 
 
 def _family(study: Study) -> curves.Family:
     plan = study.experiment.plan
-    kind = study.metrics[study.experiment.metrics.primary].kind
-    return curves.Family(kind, study.control, study.active, plan.confidence, planned_units(plan))
+    return curves.Family(study.primary.kind, study.control, study.active, plan.confidence, planned_units(plan))
 
 
-def _primary(study: Study) -> Metric | None:
-    """Give the metric that curves are of; quantiles do not add up, and margins want every cost."""
-    metric = study.metrics[study.experiment.metrics.primary]
-    return None if metric.quantile is not None or (metric.needs_costs and study.uncosted) else metric
-
-
-def _cumulative(study: Study) -> list[dict[str, Any]]:
-    metric = _primary(study)
+def _cumulative(study: Study) -> list[CumulativePoint]:
+    metric = study.splittable
     if metric is None:
         return []
-    days: dict[tuple[int, int], dict[Place, Cell]] = {}
+    cells: dict[tuple[int, int], dict[Place, Cell]] = {}
     for place, cell in study.cells.items():
-        days.setdefault((int(place[2]), study.stratum(place[1])), {})[place] = cell
-    told = []
-    for (day, stratum), cells in sorted(days.items()):
-        arms = study.merge(cells)
+        cells.setdefault((place.day, study.stratum(place.epoch)), {})[place] = cell
+    days = []
+    for (day_ms, stratum), of_day in sorted(cells.items()):
+        arms = study.merge(of_day)
         moments = {key: study.pick(cell.moments, metric.columns) for key, cell in arms.items()}
-        told.append(curves.Day(day, stratum, moments, {key: cell.buyers for key, cell in arms.items()}))
-    return curves.cumulative(told, _family(study))
+        days.append(curves.Day(day_ms, stratum, moments, {key: cell.buyers for key, cell in arms.items()}))
+    return curves.cumulative(days, _family(study))
 
 
-def _since(source: Source, study: Study) -> curves.SinceExposure:
-    metric = _primary(study)
-    column = None if metric is None else metric.by_day
-    if column is None:
+def _since_exposure(study: Study) -> curves.SinceExposure:
+    metric = study.splittable
+    if metric is None or metric.daily_column is None:
         return curves.SinceExposure([], {})
-    units: dict[tuple[str, int], int] = {}
-    newest = study.newest
+    units: dict[str, dict[int, int]] = {}
     for place, cell in study.newest_cells.items():
-        at = (str(place[0]), int(place[2]))
-        units[at] = units.get(at, 0) + cell.moments.n
-    parts = breakdowns.by_days_since(source, newest, column)
-    return curves.since_exposure(parts, units, newest.as_of_ms, newest.window_days, _family(study))
+        days = units.setdefault(place.variant, {})
+        days[place.day] = days.get(place.day, 0) + cell.moments.n
+    scope = study.newest
+    return curves.since_exposure(study.daily_sums, units, scope.as_of_ms, scope.window_days, _family(study))
+
+
+def _funnel(study: Study) -> dict[str, dict[str, int]]:
+    return {key: {"exposed": cell.moments.n, **study.funnel[key]} for key, cell in study.arms.items()}
+
+
+def _interactions(study: Study) -> Mapping[str, CrossEffects] | None:
+    return interactions(study) if study.others else None
+
+
+def _posterior(study: Study, primary: MetricResult) -> Posterior:
+    arms = {key: arm for key, arm in primary.moments.items() if arm is not None and study.weights[key] > 0}
+    return Posterior(study.primary.name, posterior.read(arms, primary.better))
+
+
+def _order_totals(study: Study) -> OrderTotals:
+    counted, orders = sum(arm.orders for arm in study.arms.values()), study.orders
+    return OrderTotals(
+        counted, orders.known - counted, orders.without_unit, orders.unverified, orders.excluded, orders.from_sources
+    )

@@ -1,23 +1,22 @@
-"""`crosslift analyze`: the same engine on any CSV or Parquet file of one row per unit."""
+"""`crosslift analyze`: the same comparisons on any CSV or Parquet file with one row per unit."""
 
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 
-from analysis.metrics import Kind
-from analysis.queries.unit_file import Column, Place, UnitRows
-from analysis.reports.model import MetricResult, Report, VariantRow, across
-from analysis.reports.trust_checks import Check, multiple_exposure, sample_ratio
+from analysis.queries.unit_file import FileColumn, UnitRows
+from analysis.reports.comparisons import correct_metrics
+from analysis.reports.model import Breakdown, Kind, MetricResult, Moments, Report, SegmentResult, VariantRow
+from analysis.reports.trust_checks import multiple_exposure, named, sample_ratio
+from analysis.stats import preload
 from analysis.stats.comparisons import Undefined
-from analysis.stats.heterogeneity import break_down, correct_interactions
-from analysis.stats.heterogeneity import split as split_cells
+from analysis.stats.heterogeneity import break_down, correct_interactions, split
 from analysis.stats.lift import compare
-from analysis.stats.moments import Moments
 from analysis.stats.orders.order_statistics import Ranked
 from analysis.stats.orders.quantiles import arm as quantile_arm
 from analysis.stats.orders.quantiles import reach
@@ -30,10 +29,10 @@ Names = str | Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One metric that was asked for."""
+    """One metric of the file."""
 
     kind: Kind
-    columns: tuple[Column, ...]
+    columns: tuple[FileColumn, ...]
     quantile: float | None = None
 
 
@@ -78,42 +77,43 @@ def analyze(
     >>> import pathlib, tempfile
     >>> import pandas as pd
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "visitors.parquet"
-    >>> told = {"arm": ["control", "control", "offer", "offer"], "spend": [0, 10, 5, 25]}
-    >>> pd.DataFrame(told).to_parquet(file)
-    >>> found = analyze(file, variant="arm", mean="spend")
-    >>> found.metrics["spend"].lifts["offer"].absolute.estimate
+    >>> rows = {"arm": ["control", "control", "offer", "offer"], "spend": [0, 10, 5, 25]}
+    >>> pd.DataFrame(rows).to_parquet(file)
+    >>> report = analyze(file, variant="arm", mean="spend")
+    >>> report.metrics["spend"].lifts["offer"].absolute.estimate
     10.0
-    >>> list(found.to_frame().value)
+    >>> list(report.to_frame().value)
     [5.0, 15.0]
     """
     specs = _specs(*map(_listed, (mean, proportion, ratio, quantile)))
     columns = list(dict.fromkeys(column for spec in specs.values() for column in spec.columns))
     if covariate is not None:
-        columns.append(Column(covariate, "mean"))
+        columns.append(FileColumn(covariate, "mean"))
     segments = _listed(segment)
     at = {name: [columns.index(column) for column in spec.columns] for name, spec in specs.items()}
     first = next(iter(specs))
     if segments and specs[first].quantile is not None:
-        raise AnalysisError("--segment: found a quantile as the first metric; wanted a mean, proportion or ratio")
+        raise AnalysisError("--segment: the first metric must be a mean, proportion or ratio, but is a quantile")
+    preload.begin()
     with duckdb.connect() as connection:
         rows = UnitRows(connection, Path(file), variant, unit, columns, segments, covariate)
-        arms = {place[0]: moments for place, moments in rows.moments(range(len(columns))).items()}
+        arms = rows.moments(range(len(columns)))
         keys = _ordered(arms, control)
         arms = {key: arms[key] for key in keys}
         before = [len(columns) - 1] if covariate else []
-        found = {name: _moments_of(rows, spec, at[name], arms, before) for name, spec in specs.items()}
-        split = {name: rows.moments(at[first], index) for index, name in enumerate(segments)}
+        moments = {name: _moments_of(rows, spec, at[name], arms, before) for name, spec in specs.items()}
+        cells = {name: rows.moments_by_segment(at[first], index) for index, name in enumerate(segments)}
     shares = _weights(keys, weights)
-    told = f"{covariate}, a column" if covariate else ""
+    label = f"{covariate}, a column" if covariate else ""
     metrics = {
-        name: _compared(spec, found[name], keys, confidence, planned_units, told) for name, spec in specs.items()
+        name: _compared(spec, moments[name], keys, confidence, planned_units, label) for name, spec in specs.items()
     }
     units = {key: arms[key].n for key in keys}
-    checks: list[Check] = [sample_ratio(units, shares)]
+    checks = [named("sample_ratio", sample_ratio(units, shares))]
     if unit is not None:
-        checks.append(multiple_exposure(rows.repeated, sum(units.values())))
-    shown = {name: _segmented(specs[first], keys, cells, confidence) for name, cells in split.items()}
-    correct_interactions(shown)
+        checks.append(named("multiple_exposure", multiple_exposure(rows.repeated, sum(units.values()))))
+    breakdowns = {name: _break_down(specs[first], keys, by_value, confidence) for name, by_value in cells.items()}
+    corrected = correct_interactions(breakdowns)
     return Report(
         experiment=Path(file).name,
         title="",
@@ -125,8 +125,8 @@ def analyze(
         simulated=False,
         checks=checks,
         variants=[VariantRow(key, None, units[key], shares[key]) for key in keys],
-        metrics=across(metrics, list(metrics), correction),
-        details={"segments": {name: {"metric": first, **one} for name, one in shown.items()}} if shown else {},
+        metrics=correct_metrics(metrics, list(metrics), correction),
+        segments={name: SegmentResult(first, breakdown) for name, breakdown in corrected.items()} or None,
     )
 
 
@@ -137,7 +137,7 @@ def _listed(names: Names) -> list[str]:
 def _moments_of(
     rows: UnitRows, spec: Spec, at: list[int], arms: Mapping[str, Moments], covariates: list[int]
 ) -> dict[str, Moments] | str:
-    """Give a metric's moments by variant; or why it cannot be had."""
+    """Return the moments of a metric by variant; or why it cannot be computed."""
     if spec.quantile is None:
         return {key: arm.pick([*at, *covariates], len(covariates)) for key, arm in arms.items()}
     try:
@@ -157,28 +157,29 @@ def _compared(
     if isinstance(moments, str):
         return MetricResult(spec.kind, dict.fromkeys(keys), {}, reason=moments)
     control, *others = keys
-    told = {key: moments[key] for key in others}
-    lifts = compare(spec.kind, moments[control], told, confidence, planned_units, covariate=covariate)
-    return MetricResult(spec.kind, {key: one.without_covariates() for key, one in moments.items()}, lifts)
+    treatments = {key: moments[key] for key in others}
+    lifts = compare(spec.kind, moments[control], treatments, confidence, planned_units, covariate=covariate)
+    return MetricResult(spec.kind, {key: arm.without_covariates() for key, arm in moments.items()}, lifts)
 
 
-def _segmented(spec: Spec, keys: list[str], cells: Mapping[Place, Moments], confidence: float) -> dict[str, Any]:
-    by = split_cells({(place[0], place[1]): moments for place, moments in cells.items()}, keys)
-    return break_down(by, spec.kind, keys[1:], confidence)
+def _break_down(
+    spec: Spec, keys: list[str], by_value: Mapping[str | None, Mapping[str, Moments]], confidence: float
+) -> Breakdown:
+    return break_down(split(by_value, keys), spec.kind, keys[1:], confidence)
 
 
 def _quantiles(rows: UnitRows, column: int, share: float, units: Mapping[str, int]) -> dict[str, Moments]:
-    """Give a quantile of each arm with its error, from the order statistics around it."""
+    """Return a quantile of each variant with its error, from the order statistics around it."""
     reaches = {key: reach(n, share, MAX_MULTIPLE) for key, n in units.items()}
-    found = rows.between(column, reaches)
-    return {key: quantile_arm(_ranked(units[key], share, reaches[key], found[key])) for key in units}
+    values = rows.between(column, reaches)
+    return {key: quantile_arm(_ranked(units[key], share, reaches[key], values[key])) for key in units}
 
 
 def _ranked(n: int, share: float, ends: tuple[int, int], values: Sequence[tuple[int, float]]) -> Ranked:
     def value(rank: int) -> float:
         if not ends[0] <= rank <= ends[1]:
-            raise Undefined("an interval so wide is beyond what was read of the values")
-        return values[bisect_left(values, rank, key=lambda one: one[0])][1]
+            raise Undefined("the interval is too wide: it goes beyond the values that were read")
+        return values[bisect_left(values, rank, key=lambda pair: pair[0])][1]
 
     return Ranked(n, share, 1.0, value)
 
@@ -186,42 +187,42 @@ def _ranked(n: int, share: float, ends: tuple[int, int], values: Sequence[tuple[
 def _specs(
     mean: Sequence[str], proportion: Sequence[str], ratio: Sequence[str], quantile: Sequence[str]
 ) -> dict[str, Spec]:
-    specs = {name: Spec("proportion", (Column(name, "any"),)) for name in proportion}
+    specs = {name: Spec("proportion", (FileColumn(name, "any"),)) for name in proportion}
     for name in mean:
         if name in specs:
-            raise AnalysisError(f"--mean: found {name}, which is a proportion too; wanted each column once")
-        specs[name] = Spec("mean", (Column(name),))
+            raise AnalysisError(f"--mean: {name} is given as a proportion too: give each column once")
+        specs[name] = Spec("mean", (FileColumn(name),))
     for name in ratio:
         parts = name.split("/")
         if len(parts) != 2 or not all(parts):
-            raise AnalysisError(f"--ratio: found {name!r}; wanted NUMERATOR/DENOMINATOR")
-        specs[name] = Spec("ratio", (Column(parts[0]), Column(parts[1])))
+            raise AnalysisError(f"--ratio: must be NUMERATOR/DENOMINATOR, got {name!r}")
+        specs[name] = Spec("ratio", (FileColumn(parts[0]), FileColumn(parts[1])))
     for name in quantile:
-        column, _colon, told = name.rpartition(":")
+        column, _colon, text = name.rpartition(":")
         try:
-            share = float(told)
+            share = float(text)
         except ValueError:
             share = 0.0
         if not column or not 0 < share < 1:
-            raise AnalysisError(f"--quantile: found {name!r}; wanted COLUMN:SHARE, such as spend:0.5")
-        specs[name] = Spec("quantile", (Column(column),), share)
+            raise AnalysisError(f"--quantile: must be COLUMN:SHARE, such as spend:0.5, got {name!r}")
+        specs[name] = Spec("quantile", (FileColumn(column),), share)
     if not specs:
-        raise AnalysisError("found no metric; wanted at least one of --mean, --proportion, --ratio, --quantile")
+        raise AnalysisError("no metric: give at least one of --mean, --proportion, --ratio, --quantile")
     return specs
 
 
 def _ordered(arms: Mapping[str, Moments], control: str | None) -> list[str]:
-    """Put the control first."""
+    """Return the variants, the control first."""
     keys = sorted(arms)
     if not keys:
-        raise AnalysisError("--unit: found every unit in several variants; wanted units of one variant each")
+        raise AnalysisError("--unit: every unit is in several variants; each must be in one")
     first = next((key for key in keys if key.lower() == "control"), None) if control is None else control
     if first is None:
-        raise AnalysisError(f"found the variants {', '.join(keys)}; wanted --control to name one of them")
+        raise AnalysisError(f"--control: must name one of the variants {', '.join(keys)}")
     if first not in arms:
-        raise AnalysisError(f"--control: found {first!r}; wanted one of {', '.join(keys)}")
+        raise AnalysisError(f"--control: must be one of {', '.join(keys)}, got {first!r}")
     if len(keys) < 2:
-        raise AnalysisError(f"--variant: found only {first!r}; wanted at least two variants")
+        raise AnalysisError(f"--variant: must have at least two values, has only {first!r}")
     return [first, *(key for key in keys if key != first)]
 
 
@@ -230,6 +231,6 @@ def _weights(keys: list[str], weights: Mapping[str, float] | None) -> dict[str, 
         return dict.fromkeys(keys, 1.0)
     if set(weights) != set(keys) or not any(weights.values()):
         raise AnalysisError(
-            f"--weights: found {', '.join(weights)}; wanted a weight for each of {', '.join(keys)}, one above 0"
+            f"--weights: must have a weight for each of {', '.join(keys)}, one above 0, got {', '.join(weights)}"
         )
     return {key: weights[key] for key in keys}

@@ -1,301 +1,370 @@
-"""What must hold before a result may be believed. Each check says what was found, and where it failed, the likely cause."""
+"""
+What must hold before a result may be believed: one registry of checks.
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+Each check has a name, a label, a line for docs/reading.md, and a function from the evidence to an outcome. A new one is added to
+TRUST_CHECKS, and every form of the report shows it.
+"""
 
-import numpy as np
-from scipy.special import gammaln
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from analysis.stats.distributions import chi_square_tail, normal_tail
-from analysis.stats.lift import Lift
+from analysis.queries.breakdowns import SoldOrders
+from analysis.queries.study import Study
+from analysis.reports import messages
+from analysis.reports.comparisons import Part, paired_arms, units_by_day, units_by_epoch
+from analysis.reports.curves import LogPoint, SinceExposure
+from analysis.reports.messages import plural
+from analysis.reports.model import Check, Figures, MetricResult, SegmentResult
+from analysis.stats.comparisons import Kind
+from analysis.stats.lift import Lift, compare
+from analysis.stats.sample_ratio import anytime_ratio_p, independence_p, ratio_p
+from analysis.stats.trend import fit_line
+from experiments.declarations.metrics import BUYER
 
 ALPHA = 0.001
 REPEATED_SHARE = 0.01
 UNMATCHED_SHARE = 0.5
 TOO_GOOD = 2.0  # times the control, or as many times less
-ANYTIME_PRIOR = (
-    1000.0  # how many units' worth of belief the anytime form of the sample ratio puts on the declared weights
-)
+MIN_BUYERS = 5  # per variant and side of the pre-period comparison
+MIN_NOVELTY_DAYS = 3
 
-Counts = Mapping[str, int]
+Units = Mapping[str, int]
 Weights = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """
-    One trust check.
+class Evidence:
+    """What checks are made from: all that was read, the results, segments, and the curve by days since the exposure."""
 
-    Attributes:
-        passed: None where the data do not allow the check yet.
-        detail: What was found, and where it failed, what to look for.
-        more: Further figures.
-    """
+    study: Study
+    metrics: Mapping[str, MetricResult]
+    segments: Mapping[str, SegmentResult]
+    since: SinceExposure
 
-    name: str
+    @property
+    def units(self) -> dict[str, int]:
+        """Units by variant."""
+        return {key: cell.moments.n for key, cell in self.study.arms.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a check; see `Check` for what its parts mean."""
+
     passed: bool | None
     detail: str
     p_value: float | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
+    figures: Figures | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        shown: dict[str, Any] = {"name": self.name, "passed": self.passed, "detail": self.detail}
-        return shown | ({} if self.p_value is None else {"p_value": self.p_value}) | dict(self.more)
+
+@dataclass(frozen=True, slots=True)
+class TrustCheck:
+    """
+    One check.
+
+    Attributes:
+        name: As JSON names it.
+        label: What readers see.
+        fails_when, likely_cause: Its row in docs/reading.md.
+        run: From the evidence to the outcome.
+    """
+
+    name: str
+    label: str
+    fails_when: str
+    likely_cause: str
+    run: Callable[[Evidence], Outcome]
+
+
+def run_checks(evidence: Evidence) -> list[Check]:
+    """Run all checks, in the order in which they are shown."""
+    return [named(check.name, check.run(evidence)) for check in TRUST_CHECKS]
+
+
+def named(name: str, outcome: Outcome) -> Check:
+    """Return the outcome of a check with its name and label."""
+    label = next(check.label for check in TRUST_CHECKS if check.name == name)
+    return Check(name, label, outcome.passed, outcome.detail, outcome.p_value, outcome.figures)
 
 
 def sample_ratio(
-    units: Counts,
-    weights: Weights,
-    strays: int = 0,
-    parts: Mapping[str, tuple[Counts, Weights]] | None = None,
-    days: Sequence[tuple[Counts, Weights]] = (),
-) -> Check:
+    units: Units, weights: Weights, undeclared: int = 0, parts: Sequence[Part] = (), days: Sequence[Part] = ()
+) -> Outcome:
     """
-    Hold the units per variant against the declared weights.
+    Check the units per variant against the declared weights.
 
     Args:
         units: Exposed units by variant.
-        weights: Declared weights by variant; an arm of weight 0 takes no part, and leaves the degrees of freedom.
-        strays: Exposures of variants that are not declared.
-        parts: The same of epochs, days and segments, by what they are called; their p are corrected for their number.
-        days: The same day by day, in order, for the form that may be read every day.
+        weights: Declared weights by variant; a variant of weight 0 takes no part, and leaves the degrees of freedom.
+        undeclared: Exposures of variants that are not declared.
+        parts: Epochs, days and segments; their p-values are corrected for their number.
+        days: The days in order, for the form that may be read every day.
 
-    Arms of which fewer than 5 units are expected are counted as one; where that is still too few for a chi-square, they are
-    held against the rest by the exact binomial test.
-
-    Source: Fabijan et al. (2019), KDD, on sample ratio mismatch; Pearson's chi-square at .001. Lindon and Malek (2022), NeurIPS,
-    for the anytime form.
+    Source: Fabijan et al. (2019), KDD, on sample ratio mismatch; Pearson's chi-square at .001.
     """
     resting = [key for key, count in units.items() if count and not weights.get(key)]
-    if resting or strays:
-        found = [
-            *(f"{key} of weight 0" for key in resting),
-            *([f"{strays:,} of variants not declared"] if strays else []),
-        ]
-        return Check("sample_ratio", False, f"found exposures where none belong: {', '.join(found)}")
-    taking = {key: weight / sum(weights.values()) for key, weight in weights.items() if weight > 0}
-    total = sum(units[key] for key in taking)
-    shares = ", ".join(f"{key} {units[key]:,}" for key in taking)
+    if resting or undeclared:
+        places = [messages.STRAYS_RESTING.format(variant=key) for key in resting]
+        if undeclared:
+            of = plural(undeclared, "exposure of", "exposures of")
+            places.append(messages.STRAYS_UNDECLARED.format(n=undeclared, of=of))
+        return Outcome(False, messages.STRAYS.format(places=", ".join(places)))
+    taking_part = {key: weight / sum(weights.values()) for key, weight in weights.items() if weight > 0}
+    total = sum(units[key] for key in taking_part)
+    counts = ", ".join(f"{key} {units[key]:,}" for key in taking_part)
     p_value = ratio_p(units, weights)
     if p_value is None:
-        return Check("sample_ratio", None, f"{shares}: too few units, or too few arms, to tell")
-    anytime = anytime_ratio_p(days or [(units, weights)])
-    more: dict[str, Any] = {"anytime_p_value": anytime}
+        return Outcome(None, messages.RATIO_TOO_FEW.format(counts=counts))
+    anytime = anytime_ratio_p([(day.units, day.weights) for day in days] or [(units, weights)])
     if min(p_value, anytime) < ALPHA:
-        lacking = min(taking, key=lambda key: units[key] / (taking[key] * total))
-        cause = f"{lacking} has the fewest for its weight: were exposures lost there?"
-        return Check("sample_ratio", False, f"{shares}: not as the weights say. {cause}", p_value, more)
-    told = {name: ratio_p(*part) for name, part in (parts or {}).items()}
-    known = {name: p for name, p in told.items() if p is not None}
-    failing = {name: min(1.0, p * len(known)) for name, p in known.items() if p * len(known) < ALPHA}
+        lacking = min(taking_part, key=lambda key: units[key] / (taking_part[key] * total))
+        detail = messages.RATIO_MISMATCH.format(counts=counts, variant=lacking)
+        return Outcome(False, detail, p_value, {"anytime_p_value": anytime})
+    failing = _failing_parts(parts)
     if failing:
-        more["failing"] = failing
-        where = ", ".join(failing)
-        detail = f"{shares}: as the weights say overall, but not in {where}. Did something break there?"
-        return Check("sample_ratio", False, detail, p_value, more)
-    return Check("sample_ratio", True, f"{shares}: as the weights say", p_value, more)
+        detail = messages.RATIO_MISMATCH_IN.format(counts=counts, parts=", ".join(failing))
+        return Outcome(False, detail, p_value, {"anytime_p_value": anytime, "failing": failing})
+    return Outcome(True, messages.RATIO_MATCHES.format(counts=counts), p_value, {"anytime_p_value": anytime})
 
 
-def ratio_p(units: Counts, weights: Weights) -> float | None:
-    """Give the p of units against weights; None where there are too few units or arms."""
-    total_weight = sum(weight for weight in weights.values() if weight > 0)
-    shares = {key: weight / total_weight for key, weight in weights.items() if weight > 0}
-    total = sum(units.get(key, 0) for key in shares)
-    small = [key for key in shares if shares[key] * total < 5]
-    cells = [(units.get(key, 0), shares[key] * total) for key in shares if key not in small]
-    rest = (sum(units.get(key, 0) for key in small), sum(shares[key] for key in small) * total)
-    if len(shares) < 2 or not cells:
-        return None
-    if rest[1] >= 5:
-        return _chi_square([*cells, rest])
-    if not small:
-        return _chi_square(cells)
-    if total < 20:
-        return None
-    from scipy.stats import binomtest  # a second to import, and seldom wanted
-
-    exact = float(binomtest(rest[0], total, min(1.0, rest[1] / total)).pvalue)
-    return min(1.0, 2 * min(exact, _chi_square(cells))) if len(cells) > 1 else exact
+def _failing_parts(parts: Sequence[Part]) -> dict[str, float]:
+    """Return the parts whose units do not match the weights, with p-values corrected for their number (Bonferroni)."""
+    p_values = {part.name: ratio_p(part.units, part.weights) for part in parts}
+    known = {name: p_value for name, p_value in p_values.items() if p_value is not None}
+    return {name: min(1.0, p_value * len(known)) for name, p_value in known.items() if p_value * len(known) < ALPHA}
 
 
-def _chi_square(cells: Sequence[tuple[int, float]]) -> float:
-    observed, expected = zip(*cells, strict=True)
-    scale = sum(observed) / sum(expected)
-    statistic = sum((seen - one * scale) ** 2 / (one * scale) for seen, one in cells)
-    return chi_square_tail(statistic, len(cells) - 1)
-
-
-def anytime_ratio_p(days: Sequence[tuple[Counts, Weights]]) -> float:
-    """
-    Give the smallest p up to now of a test of the weights that may be read every day.
-
-    ln BF = ln B(a + c) - ln B(a) - sum c ln theta with a = k theta, for every set of weights of its own; p = min(1, 1 / BF).
-    Source: Lindon and Malek (2022), NeurIPS, Anytime-valid inference for multinomial count data.
-    """
-    seen: dict[tuple[float, ...], np.ndarray[Any, np.dtype[np.float64]]] = {}
-    smallest = 1.0
-    for units, weights in days:
-        taking = {key: weight for key, weight in weights.items() if weight > 0}
-        if len(taking) < 2:
-            continue
-        shares = tuple(weight / sum(taking.values()) for weight in taking.values())
-        counts = np.array([units.get(key, 0) for key in taking], float)
-        seen[shares] = seen[shares] + counts if shares in seen else counts
-        smallest = min(smallest, math.exp(-max(0.0, sum(_log_bayes(c, np.array(theta)) for theta, c in seen.items()))))
-    return smallest
-
-
-def _log_bayes(counts: Any, theta: Any) -> float:
-    prior = ANYTIME_PRIOR * theta
-    log_beta = gammaln(prior + counts).sum() - gammaln((prior + counts).sum()) - gammaln(prior).sum()
-    return float(log_beta + gammaln(prior.sum()) - counts @ np.log(theta))
-
-
-def multiple_exposure(repeated: int, units: int) -> Check:
+def multiple_exposure(repeated: int, units: int) -> Outcome:
     """Count units that saw more than one variant; they are left out, and many of them mean that assignment is broken."""
-    share = repeated / (repeated + units) if repeated + units else 0.0
     if not repeated:
-        return Check("multiple_exposure", True, "no unit saw more than one variant")
-    detail = f"{repeated:,} units ({share:.2%}) saw more than one variant and are left out"
+        return Outcome(True, messages.ONE_VARIANT_EACH)
+    share = repeated / (repeated + units)
+    words = {"units": plural(repeated, "unit", "units"), "are": plural(repeated, "is", "are")}
+    detail = messages.SEVERAL_VARIANTS.format(n=repeated, share=share, **words)
     if share <= REPEATED_SHARE:
-        return Check("multiple_exposure", True, detail)
-    return Check("multiple_exposure", False, detail + ": look for a changed salt, or visitor ids that are not kept")
+        return Outcome(True, detail)
+    return Outcome(False, messages.SEVERAL_VARIANTS_CAUSE.format(detail=detail))
 
 
-def unmatched_orders(without_unit: int, with_unit: int, sold: Mapping[str, tuple[int, int]]) -> Check:
+def unmatched_orders(without_unit: int, known: int, sold: Mapping[str, SoldOrders]) -> Outcome:
     """
-    Count the orders whose visitor is not known.
+    Check how many orders have no unit, and whether offers of some variant lose them more often.
 
     Args:
-        without_unit, with_unit: Orders that would count.
-        sold: By variant, of the orders that our offers sold: those without a unit, and all.
+        without_unit, known: Counted orders without and with a unit.
+        sold: Orders that offers of the experiment sold, by variant.
     """
-    total = without_unit + with_unit
+    total = without_unit + known
     if not total:
-        return Check("unmatched_orders", None, "no orders yet")
+        return Outcome(None, messages.NO_ORDERS)
     share = without_unit / total
-    detail = f"{without_unit:,} of {total:,} orders ({share:.1%}) have no visitor"
-    rates = {key: lost / n for key, (lost, n) in sold.items() if n}
-    more = {"share": share, "by_variant": rates}
-    table = np.array([[lost, n - lost] for lost, n in sold.values() if n], float)
-    p_value = None
-    if len(table) > 1 and table.any(axis=0).all():
-        p_value = _independence_p(table)
-        if p_value < ALPHA:
-            worst = max(rates, key=lambda key: rates[key])
-            cause = f"most often where {worst} sold: is the visitor id carried through its checkout?"
-            return Check("unmatched_orders", False, f"{detail}, {cause}", p_value, more)
+    detail = messages.WITHOUT_VISITOR.format(n=without_unit, total=total, share=share)
+    rates = {key: orders.without_unit / orders.orders for key, orders in sold.items() if orders.orders}
+    figures: Figures = {"share": share, "by_variant": rates}
+    p_value = independence_p(
+        [(orders.without_unit, orders.orders - orders.without_unit) for orders in sold.values() if orders.orders]
+    )
+    if p_value is not None and p_value < ALPHA:
+        worst = max(rates, key=lambda key: rates[key])
+        return Outcome(False, messages.WITHOUT_VISITOR_IN.format(detail=detail, variant=worst), p_value, figures)
     if share > UNMATCHED_SHARE:
-        cause = "is the visitor id handed to the checkout (cart attribute, hidden field)?"
-        return Check("unmatched_orders", False, f"{detail}: {cause}", p_value, more)
-    return Check("unmatched_orders", True, detail, p_value, more)
+        return Outcome(False, messages.WITHOUT_VISITOR_MOST.format(detail=detail), p_value, figures)
+    return Outcome(True, detail, p_value, figures)
 
 
-def _independence_p(table: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Give the p of Pearson's chi-square test that two arms' or more have the same share, with Yates's correction for two."""
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
-    distance = np.abs(table - expected)
-    if len(table) == 2:
-        distance -= np.minimum(0.5, distance)
-    return chi_square_tail(float((distance**2 / expected).sum()), len(table) - 1)
-
-
-def pre_period(lifts: Mapping[str, Lift], buyers: int) -> Check:
+def pre_period(lifts: Mapping[str, Lift], buyers: int) -> Outcome:
     """
-    Hold against each other what the arms did before their exposure, when nothing could differ.
+    Compare what the variants did before their exposure, when nothing could differ.
 
     Args:
         lifts: By variant, of the share of units that had bought before.
         buyers: Units that had.
     """
     p_values = {key: lift.p_value for key, lift in lifts.items() if lift.p_value is not None}
-    if buyers < 2 * 5 * (len(lifts) + 1) or not p_values:
-        return Check("pre_period", None, f"{buyers:,} units had bought before their exposure: too few to compare")
+    if buyers < 2 * MIN_BUYERS * (len(lifts) + 1) or not p_values:
+        return Outcome(None, messages.PRE_PERIOD_TOO_FEW.format(n=buyers, units=plural(buyers, "unit", "units")))
     worst = min(p_values, key=lambda key: p_values[key])
     p_value = min(1.0, p_values[worst] * len(p_values))
     if p_value >= ALPHA:
-        return Check("pre_period", True, f"{buyers:,} units had bought before, alike in all variants", p_value)
-    cause = "was the population chosen after the variant was known, or an id used again from an earlier test?"
-    return Check(
-        "pre_period", False, f"units of {worst} differ from the control's before their exposure: {cause}", p_value
-    )
+        return Outcome(True, messages.PRE_PERIOD_SIMILAR.format(n=buyers), p_value)
+    return Outcome(False, messages.PRE_PERIOD_DIFFERS.format(variant=worst), p_value)
 
 
-def bots(marked: Counts, weights: Weights, units: int) -> Check:
-    """Count exposures that are marked as bots; they are left out, and must be spread as the weights are."""
+def bots(marked: Units, weights: Weights, units: int) -> Outcome:
+    """Count exposures that are marked as bots; they are left out, and must match the weights."""
     n = sum(marked.values())
     if not n:
-        return Check("bots", True, "no exposure is marked as a bot")
-    detail = f"{n:,} exposures ({n / (n + units):.2%}) are marked as bots and left out"
+        return Outcome(True, messages.NO_BOTS)
+    words = {"exposures": plural(n, "exposure", "exposures"), "are": plural(n, "is", "are")}
+    detail = messages.BOTS.format(n=n, share=n / (n + units), **words)
     p_value = ratio_p(marked, weights)
     if p_value is None or p_value >= ALPHA:
-        return Check("bots", True, detail, p_value)
-    return Check(
-        "bots", False, f"{detail}, not spread as the weights are: does a variant attract or mark them?", p_value
-    )
+        return Outcome(True, detail, p_value)
+    return Outcome(False, messages.BOTS_UNEVEN.format(detail=detail), p_value)
 
 
-def cost_coverage(costed: int, orders: int, *, decides: bool, asked: bool) -> Check:
-    """Say how many orders' cost is known; margin cannot be had without all of them."""
+def cost_coverage(costed: int, orders: int, *, decides: bool, is_used: bool) -> Outcome:
+    """Check how many orders have a known cost; margin needs all of them."""
     if not orders:
-        return Check("cost_coverage", None, "no counted orders yet")
-    detail = f"the cost of {costed:,} of {orders:,} counted orders is known"
-    more = {"share": costed / orders}
-    if costed == orders or not asked:
-        return Check("cost_coverage", True if costed == orders else None, detail, None, more)
-    advice = f"{detail}: give the catalogue's products their cost, or the orders theirs"
-    return Check("cost_coverage", False if decides else None, advice, None, more)
+        return Outcome(None, messages.NO_COUNTED_ORDERS)
+    detail = messages.COSTS_KNOWN.format(costed=costed, orders=orders)
+    figures: Figures = {"share": costed / orders}
+    if costed == orders:
+        return Outcome(True, detail, None, figures)
+    if not is_used:
+        return Outcome(None, detail, None, figures)
+    return Outcome(False if decides else None, messages.COSTS_ADVICE.format(detail=detail), None, figures)
 
 
-def too_good(name: str, lifts: Mapping[str, Lift]) -> Check:
+def too_good(metric: str, lifts: Mapping[str, Lift]) -> Outcome:
     """
-    Mistrust an effect that is too large to be true: most often it is a fault of the measurement.
+    Check for an effect that is too large to be true: most often it is a fault of the measurement.
 
     Source: Twyman's law, as in Kohavi, Tang, Xu (2020), Trustworthy Online Controlled Experiments, chapter 3.
     """
     for key, lift in lifts.items():
         low, high = lift.anytime.relative.low, lift.anytime.relative.high
         if (low is not None and 1 + low > TOO_GOOD) or (high is not None and 1 + high < 1 / TOO_GOOD):
-            cause = "is an event sent twice, or an order counted for one arm only?"
             change = "more than doubles" if (low or 0) > 0 else "more than halves"
-            return Check("too_good", False, f"{key} surely {change} {name}: too good, or too bad, to be true; {cause}")
-    return Check("too_good", True, f"no effect on {name} is beyond belief")
+            return Outcome(False, messages.TOO_GOOD.format(variant=key, change=change, metric=metric))
+    return Outcome(True, messages.NOT_TOO_GOOD.format(metric=metric))
 
 
-def novelty(curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> Check:
+def novelty(logs: Mapping[str, Sequence[LogPoint]]) -> Outcome:
     """
-    Ask whether a gain fades with the days since the exposure.
+    Check whether a gain fades with the days since the exposure.
 
     Args:
-        curves: By variant: days since the exposure, the logarithm of variant over control on that day, its variance.
+        logs: By variant, the logarithm of variant over control on each day.
     """
-    p_values: dict[str, float] = {}
-    fading = []
-    for key, points in curves.items():
-        if len(points) < 3:
-            continue
-        slope, error, first = _slope(points)
-        p_values[key] = 2 * normal_tail(abs(slope / error))
-        if slope < 0 < first:
-            fading.append(key)
-    if not p_values:
-        return Check("novelty", None, "too few days, or too few orders on them, to tell whether a gain fades")
-    p_value = min(1.0, min(p_values.values()) * len(p_values))
-    failing = [key for key in fading if p_values[key] * len(p_values) < ALPHA]
-    if failing:
-        detail = f"the gain of {', '.join(failing)} fades with the days since the first exposure: wait, or count later days only"
-        return Check("novelty", False, detail, p_value)
-    return Check("novelty", True, "no gain fades with the days since the first exposure", p_value)
+    lines = {
+        key: fit_line([point.day for point in points], [point.value for point in points], [p.variance for p in points])
+        for key, points in logs.items()
+        if len(points) >= MIN_NOVELTY_DAYS
+    }
+    if not lines:
+        return Outcome(None, messages.NOVELTY_TOO_FEW)
+    p_value = min(1.0, min(line.p_value for line in lines.values()) * len(lines))
+    fading = [
+        key for key, line in lines.items() if line.slope < 0 < line.intercept and line.p_value * len(lines) < ALPHA
+    ]
+    if fading:
+        return Outcome(False, messages.NOVELTY_FADES.format(variants=", ".join(fading)), p_value)
+    return Outcome(True, messages.NO_NOVELTY, p_value)
 
 
-def _slope(points: Sequence[tuple[int, float, float]]) -> tuple[float, float, float]:
-    """Give the weighted least squares slope of a curve, its standard error, and where the line starts."""
-    x, y, variance = (np.array(column, float) for column in zip(*points, strict=True))
-    weight = 1 / variance
-    centre = (weight @ x) / weight.sum()
-    spread = weight @ (x - centre) ** 2
-    slope = float(weight @ ((x - centre) * y) / spread)
-    return slope, float(1 / math.sqrt(spread)), float((weight @ y) / weight.sum() - slope * centre)
+def _sample_ratio(evidence: Evidence) -> Outcome:
+    study = evidence.study
+    days = units_by_day(study)
+    parts = [*units_by_epoch(study), *days, *_segments(evidence)]
+    return sample_ratio(evidence.units, study.weights, study.exposures.undeclared, parts, days)
+
+
+def _segments(evidence: Evidence) -> list[Part]:
+    """Return the segments by attributes of the exposure; with several sets of weights they have no weights of their own."""
+    study = evidence.study
+    derived = {segment.name for segment in study.segments if segment.is_derived}
+    if len(study.strata) > 1:
+        return []
+    return [
+        Part(f"{name} {value}", part.units, study.weights)
+        for name, segment in evidence.segments.items()
+        if name not in derived and segment.breakdown is not None
+        for value, part in segment.breakdown.values.items()
+    ]
+
+
+def _pre_period(evidence: Evidence) -> Outcome:
+    study = evidence.study
+    arms = paired_arms(study, (), (BUYER,))
+    kind: Kind = "proportion" if len(study.strata) == 1 else "mean"
+    controls = {key: arm.pick([0]) for key, arm in arms.controls.items()}
+    lifts = compare(kind, controls, {key: arm.pick([0]) for key, arm in arms.treatments.items()})
+    buyers = [study.pick(cell.moments, (), (BUYER,)).pick([0]).numerator for cell in study.arms.values()]
+    return pre_period(lifts, round(sum(buyers)))
+
+
+def _cost_coverage(evidence: Evidence) -> Outcome:
+    study, declared = evidence.study, evidence.study.experiment.metrics
+    with_costs = {name for name, metric in study.metrics.items() if metric.needs_costs}
+    costed, orders = (sum(getattr(arm, name) for arm in study.arms.values()) for name in ("costed", "orders"))
+    decides = bool({declared.primary, *declared.guardrails} & with_costs)
+    return cost_coverage(costed, orders, decides=decides, is_used=bool(with_costs))
+
+
+def _too_good(evidence: Evidence) -> Outcome:
+    primary = evidence.study.experiment.metrics.primary
+    return too_good(primary, evidence.metrics[primary].lifts)
+
+
+TRUST_CHECKS = (
+    TrustCheck(
+        "sample_ratio",
+        "Sample ratio matches the declared weights",
+        "p below .001 of the units against the declared weights: overall, read on any day, or in an epoch, day or segment",
+        "exposures lost in one variant: a slow or broken page, a redirect, a bot filter",
+        _sample_ratio,
+    ),
+    TrustCheck(
+        "multiple_exposure",
+        "One variant for each unit",
+        "more than 1% of the units saw several variants (they are left out in any case)",
+        "a changed salt, or visitor ids that are not kept",
+        lambda evidence: multiple_exposure(evidence.study.exposures.of_several_variants, sum(evidence.units.values())),
+    ),
+    TrustCheck(
+        "unmatched_orders",
+        "Orders have a visitor",
+        "more than half of the orders have no visitor, or offers of one variant lose them more often (p below .001)",
+        "the visitor id is not passed through the checkout",
+        lambda evidence: unmatched_orders(
+            evidence.study.orders.without_unit, evidence.study.orders.known, evidence.study.sold
+        ),
+    ),
+    TrustCheck(
+        "pre_period",
+        "Variants were similar before the exposure",
+        "the share of units that had bought before the exposure differs (p below .001)",
+        "the population was chosen after the variant was known",
+        _pre_period,
+    ),
+    TrustCheck(
+        "bots",
+        "Bots",
+        "exposures marked as bots do not match the declared weights (p below .001); they are left out in any case",
+        "a variant attracts or marks them",
+        lambda evidence: bots(evidence.study.exposures.bots, evidence.study.weights, sum(evidence.units.values())),
+    ),
+    TrustCheck(
+        "cost_coverage",
+        "Costs are known",
+        "margin decides, and the cost of an order is not known",
+        "products without a cost in the catalogue",
+        _cost_coverage,
+    ),
+    TrustCheck(
+        "too_good",
+        "No effect is too good to be true",
+        "the always-valid interval lies beyond double, or half, of the control (Twyman's law)",
+        "an event that is sent twice",
+        _too_good,
+    ),
+    TrustCheck(
+        "novelty",
+        "Gains do not fade",
+        "a gain shrinks with the days since the exposure (p below .001)",
+        "curiosity, which does not last",
+        lambda evidence: novelty(evidence.since.logs),
+    ),
+)
+
+
+def documentation() -> str:
+    """Write the table of checks in docs/reading.md: `python -m analysis.reports.trust_checks` prints it."""
+    lines = ["| check | fails when | likely cause |", "|---|---|---|"]
+    lines += [f"| {check.name} | {check.fails_when} | {check.likely_cause} |" for check in TRUST_CHECKS]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(documentation())  # noqa: T201  written for docs/reading.md

@@ -1,179 +1,209 @@
-"""Ship, stop, or keep running: a rule over always-valid intervals, so that it may be asked on any day."""
+"""
+Ship, stop, or keep running: a rule over always-valid intervals, so that it may be read on any day.
 
+Beside the decision stands what the variant that leads would bring in a month, and how long there is to wait.
+"""
+
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Literal
 
-from analysis.reports.trust_checks import Check
-from analysis.stats.lift import Interval, Lift
-from experiments.declarations.model import Experiment
+from analysis.planning.plan import Baseline, needs, taking_part, variation_of
+from analysis.queries.study import Study
+from analysis.queries.unit_facts import DAY_MS
+from analysis.reports import messages
+from analysis.reports.model import Check, Guardrail, Interval, Lift, MetricResult, MonthlyValue, Verdict
+from experiments.declarations.model import Experiment, declared_dict
 
-if TYPE_CHECKING:
-    from analysis.reports.model import MetricResult
+MONTH_DAYS = 30
+MIN_SHARE = 1e-4  # of the traffic; fewer are stray units of an experiment that was stopped so
+_VALUES = ("revenue_per_visitor", "margin_per_visitor")
 
-Guards = Mapping[str, Mapping[str, Any]]
-Decision = Literal["ship", "stop", "keep_running", "no_difference", "withheld"]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """
-    What to do now.
-
-    Attributes:
-        variant: The variant that the decision is about; None where it is about none.
-        reasons: Whole sentences.
-        monthly_value: What the variant that leads would bring in 30 days over the control, with the always-valid interval.
-        days_left: Until the plan's number of units is reached, at the pace so far; 0 once it is decided.
-        days_left_reason: Why `days_left` is None.
-    """
-
-    decision: Decision
-    variant: str | None
-    reasons: list[str]
-    monthly_value: Mapping[str, Any] = field(default_factory=dict)
-    days_left: int | None = None
-    days_left_reason: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        shown: dict[str, Any] = {"decision": self.decision, "variant": self.variant, "reasons": self.reasons}
-        shown |= {"monthly_value": dict(self.monthly_value), "days_left": self.days_left}
-        return shown if self.days_left_reason is None else shown | {"days_left_reason": self.days_left_reason}
+Guardrails = Mapping[str, Guardrail]
+Better = Literal["higher", "lower"]
 
 
 def decide(
-    experiment: Experiment, metrics: Mapping[str, "MetricResult"], checks: Iterable[Check]
-) -> tuple[Guards, Verdict]:
+    experiment: Experiment, metrics: Mapping[str, MetricResult], checks: Iterable[Check]
+) -> tuple[Guardrails, Verdict]:
     """
     Decide by rule.
 
     Ship the best of the variants whose primary metric is better than the control's with every guardrail above its margin; stop
-    when every variant is worse than the control, or below a guardrail's margin; say that there is no difference when every
-    interval lies within the plan's minimum effect. Where lower is better, gains and losses change places.
+    when every variant is worse than the control, or below the margin of a guardrail; say that there is no difference when every
+    interval lies within the minimum effect of the plan. Where lower is better, gains and losses change places.
 
     Returns:
         The guardrails of the variant that leads (or ships), and the verdict.
     """
-    name = experiment.metrics.primary
-    primary = metrics[name]
-    guards = {key: _guardrails(experiment, metrics, key) for key in primary.lifts}
-    verdict = _verdict(experiment, primary, guards, [check for check in checks if check.passed is False])
+    primary = metrics[experiment.metrics.primary]
+    guardrails = {key: _guardrails(experiment, metrics, key) for key in primary.lifts}
+    failed = [check for check in checks if check.passed is False]
+    verdict = _withheld(failed) or _decide(experiment, primary, guardrails)
     leading = verdict.variant or leader(primary)
-    return ({} if leading is None else guards[leading]), verdict
+    return ({} if leading is None else guardrails[leading]), verdict
 
 
-def leader(primary: "MetricResult") -> str | None:
-    """Give the variant with the best estimate; None where no variant takes part."""
+def leader(primary: MetricResult) -> str | None:
+    """Return the variant with the best estimate; None where no variant takes part."""
     return max(primary.lifts, key=lambda key: _estimate(primary.lifts[key], primary.better), default=None)
 
 
-def _verdict(
-    experiment: Experiment, primary: "MetricResult", guards: Mapping[str, Guards], failed: list[Check]
-) -> Verdict:
-    name, minimum, lifts = experiment.metrics.primary, experiment.plan.minimum_effect, primary.lifts
-    if failed:
-        return Verdict("withheld", None, [f"The check {check.name} failed: {check.detail}" for check in failed])
+def _withheld(failed: list[Check]) -> Verdict | None:
+    if not failed:
+        return None
+    reasons = [messages.CHECK_FAILED.format(check=check.name, detail=check.detail) for check in failed]
+    return Verdict("withheld", None, reasons)
+
+
+def _decide(experiment: Experiment, primary: MetricResult, guardrails: Mapping[str, Guardrails]) -> Verdict:
+    name, lifts, better = experiment.metrics.primary, primary.lifts, primary.better
     if not lifts:
-        return Verdict("keep_running", None, [f"{name} cannot be had: {primary.reason or 'no variant takes part'}."])
-    better = primary.better
+        reason = messages.NOT_COMPUTED.format(metric=name, reason=primary.reason or messages.NO_VARIANT)
+        return Verdict("keep_running", None, [reason])
     best_first = sorted(lifts, key=lambda key: _estimate(lifts[key], better), reverse=True)
-    above = [key for key in best_first if (_gain(lifts[key].anytime.absolute, better)[0] or 0) > 0]
-    for key in above:
-        if all(one["passed"] for one in guards[key].values()):
-            return Verdict(
-                "ship",
-                key,
-                [f"{name} of {key} is {_side(better)} the control's, whichever day it is read.", *_kept(guards[key])],
-            )
-    if all(_is_worse(lifts[key], better) or _has_lost(guards[key]) for key in lifts):
-        worse = {key: _is_worse(lifts[key], better) for key in best_first}
-        return Verdict(
-            "stop",
-            None,
-            [_why_stop(name, key, guards[key], worse[key] and _side(better, gains=False)) for key in best_first],
-        )
-    if above:
-        return Verdict(
-            "keep_running", above[0], [_why_not_ship(name, key, guards[key], _side(better)) for key in above]
-        )
-    if all(_within(one, minimum) for one in lifts.values()):
-        return Verdict(
-            "no_difference", None, [f"{name} of every variant is within {minimum * 100:g}% of the control's."]
-        )
-    reason = lifts[best_first[0]].anytime.reason
-    if reason:
-        return Verdict("keep_running", None, [f"{name} has no always-valid interval yet: {reason}."])
-    sentence = f"{name}: the always-valid intervals still hold both a gain and a loss, or an effect that matters."
-    return Verdict("keep_running", None, [sentence])
+    ahead = [key for key in best_first if (_gain(lifts[key].anytime.absolute, better)[0] or 0) > 0]
+    for key in ahead:
+        if all(guardrail.passed for guardrail in guardrails[key].values()):
+            return Verdict("ship", key, _why_ship(name, key, guardrails[key], better))
+    if all(_is_worse(lifts[key], better) or _lost(guardrails[key]) for key in lifts):
+        return Verdict("stop", None, [_why_stop(name, key, lifts[key], guardrails[key], better) for key in best_first])
+    if ahead:
+        return Verdict("keep_running", ahead[0], [_why_not_ship(name, key, guardrails[key], better) for key in ahead])
+    effect = experiment.plan.minimum_effect
+    if all(_is_within(lift, effect) for lift in lifts.values()):
+        return Verdict("no_difference", None, [messages.NO_DIFFERENCE.format(metric=name, effect=effect * 100)])
+    anytime = lifts[best_first[0]].anytime
+    if anytime.reason:
+        return Verdict("keep_running", None, [messages.NO_ANYTIME.format(metric=name, reason=anytime.reason)])
+    return Verdict("keep_running", None, [messages.UNDECIDED.format(metric=name)])
 
 
-def _guardrails(experiment: Experiment, metrics: Mapping[str, "MetricResult"], variant: str) -> Guards:
+def _guardrails(experiment: Experiment, metrics: Mapping[str, MetricResult], variant: str) -> Guardrails:
     return {
         name: _guardrail(margin, metrics[name].lifts.get(variant), metrics[name].better)
         for name, margin in experiment.metrics.guardrails.items()
     }
 
 
-def _guardrail(margin: float, lift: Lift | None, better: str) -> dict[str, Any]:
-    """Hold a metric against its margin; where lower is better, a rise is the loss, and `low` and `high` are of minus the lift."""
-    relative = lift.anytime.relative if lift else None
-    low, high = (None, None) if relative is None else _gain(relative, better)
-    if lift is not None and lift.absolute.estimate == 0 and lift.relative.estimate is None:  # 0 in both arms
-        return {"margin": margin, "passed": True, "low": 0.0, "high": 0.0, "reason": "no unit of either arm has any"}
+def _guardrail(margin: float, lift: Lift | None, better: Better) -> Guardrail:
+    """Compare a metric with its margin; where lower is better, a rise is the loss."""
+    if lift is None:
+        return Guardrail(margin, False, None, None, messages.METRIC_MISSING)
+    relative = lift.anytime.relative
+    low, high = _gain(relative, better)
+    if lift.absolute.estimate == 0 and lift.relative.estimate is None:  # 0 in both variants
+        return Guardrail(margin, True, 0.0, 0.0, messages.NEITHER_HAS_ANY)
     if low is None or high is None:
-        reason = relative.reason if relative else "the metric cannot be had"
-        return {"margin": margin, "passed": False, "low": None, "high": None, "reason": reason}
-    return {"margin": margin, "passed": low > margin, "low": low, "high": high}
+        return Guardrail(margin, False, None, None, relative.reason)
+    return Guardrail(margin, low > margin, low, high)
 
 
-def _gain(interval: Interval, better: str) -> tuple[float | None, float | None]:
-    """Give an interval's ends, turned round where lower is better: above 0 is always a gain."""
+def _gain(interval: Interval, better: Better) -> tuple[float | None, float | None]:
+    """Return the ends of an interval, turned round where lower is better: above 0 is always a gain."""
     if better == "higher" or interval.low is None or interval.high is None:
         return interval.low, interval.high
     return -interval.high, -interval.low
 
 
-def _has_lost(guards: Guards) -> list[str]:
-    """Give the guardrails whose whole interval is below their margin."""
-    return [name for name, one in guards.items() if one["high"] is not None and one["high"] < one["margin"]]
+def _lost(guardrails: Guardrails) -> list[str]:
+    """Return the guardrails whose whole interval is below their margin."""
+    return [name for name, guardrail in guardrails.items() if guardrail.is_lost]
 
 
-def _is_worse(lift: Lift, better: str) -> bool:
+def _is_worse(lift: Lift, better: Better) -> bool:
     high = _gain(lift.anytime.absolute, better)[1]
     return high is not None and high < 0
 
 
-def _side(better: str, *, gains: bool = True) -> str:
-    return "above" if gains == (better == "higher") else "below"
+def _is_within(lift: Lift, minimum: float) -> bool:
+    low, high = lift.anytime.relative.low, lift.anytime.relative.high
+    return low is not None and high is not None and -minimum < low and high < minimum
 
 
-def _why_stop(name: str, key: str, guards: Guards, side: str | Literal[False]) -> str:
-    if side:
-        return f"{name} of {key} is {side} the control's, whichever day it is read."
-    return f"{key} has lost more than its margin of {', '.join(_has_lost(guards))}."
-
-
-def _why_not_ship(name: str, key: str, guards: Guards, side: str) -> str:
-    lost = _has_lost(guards)
-    if lost:
-        return f"{name} of {key} is {side} the control's, but it has lost more than its margin of {', '.join(lost)}."
-    at_risk = ", ".join(guard for guard, one in guards.items() if not one["passed"])
-    return f"{name} of {key} is {side} the control's, but {at_risk} may have lost more than its margin."
-
-
-def _kept(guards: Guards) -> list[str]:
-    return [
-        f"{name} has lost no more than its margin of {abs(one['margin']) * 100:g}%." for name, one in guards.items()
-    ]
-
-
-def _estimate(lift: Lift, better: str) -> float:
+def _estimate(lift: Lift, better: Better) -> float:
     if lift.absolute.estimate is None:
         return -float("inf")
     return lift.absolute.estimate if better == "higher" else -lift.absolute.estimate
 
 
-def _within(lift: Lift, minimum: float) -> bool:
-    low, high = lift.anytime.relative.low, lift.anytime.relative.high
-    return low is not None and high is not None and -minimum < low and high < minimum
+def _side(better: Better, *, gains: bool = True) -> str:
+    return "above" if gains == (better == "higher") else "below"
+
+
+def _why_ship(name: str, key: str, guardrails: Guardrails, better: Better) -> list[str]:
+    kept = [
+        messages.GUARDRAIL_KEPT.format(metric=metric, margin=abs(guardrail.margin) * 100)
+        for metric, guardrail in guardrails.items()
+    ]
+    return [messages.DIFFERS.format(metric=name, variant=key, side=_side(better)), *kept]
+
+
+def _why_stop(name: str, key: str, lift: Lift, guardrails: Guardrails, better: Better) -> str:
+    if _is_worse(lift, better):
+        return messages.DIFFERS.format(metric=name, variant=key, side=_side(better, gains=False))
+    return messages.GUARDRAIL_LOST.format(variant=key, guardrails=", ".join(_lost(guardrails)))
+
+
+def _why_not_ship(name: str, key: str, guardrails: Guardrails, better: Better) -> str:
+    lost = _lost(guardrails)
+    at_risk = [metric for metric, guardrail in guardrails.items() if not guardrail.passed]
+    sentence = messages.NOT_SHIPPED_LOST if lost else messages.NOT_SHIPPED_AT_RISK
+    return sentence.format(metric=name, variant=key, side=_side(better), guardrails=", ".join(lost or at_risk))
+
+
+def with_outlook(study: Study, metrics: Mapping[str, MetricResult], verdict: Verdict) -> Verdict:
+    """
+    Add to a verdict what the variant that leads would bring in 30 days, and the days that are left.
+
+    The money is the always-valid interval of the metric times the eligible units of 30 days at the pace so far, as if all of
+    them got the variant. The days are those until every variant has the units that the effect of the plan needs, from the
+    variation seen so far.
+    """
+    days = sorted({place.day for place, cell in study.cells.items() if cell.moments.n})
+    if not days:
+        nothing = MonthlyValue(None, None, None, reason=messages.NO_EXPOSURES)
+        return replace(verdict, monthly_value=nothing, days_left_reason=messages.NO_EXPOSURES)
+    span = max(1.0, (min(study.scope.as_of_ms, days[-1] + DAY_MS) - days[0]) / DAY_MS)
+    per_day = _eligible_units(study) / span
+    left, reason = _days_left(study, verdict, per_day, span)
+    variant = verdict.variant or leader(metrics[study.primary.name])
+    money = _monthly_value(study, metrics, variant, per_day)
+    return replace(verdict, monthly_value=money, days_left=left, days_left_reason=reason)
+
+
+def _eligible_units(study: Study) -> float:
+    """Return how many units met the trigger, whatever share of them each epoch let in."""
+    shares = {epoch.number: taking_part(epoch.declared) for epoch in study.epochs}
+    now = taking_part(declared_dict(study.experiment))
+    units = ((shares.get(place.epoch, now), cell.moments.n) for place, cell in study.cells.items())
+    return sum(n / share for share, n in units if share > MIN_SHARE)
+
+
+def _monthly_value(
+    study: Study, metrics: Mapping[str, MetricResult], variant: str | None, per_day: float
+) -> MonthlyValue:
+    name = study.primary.name if study.primary.name in _VALUES else _VALUES[0]
+    lift = metrics[name].lifts.get(variant or "")
+    if lift is None:
+        return MonthlyValue(None, None, None, reason=messages.NO_LIFT)
+    interval, units = lift.anytime.absolute, per_day * MONTH_DAYS
+    estimate, low, high = (
+        None if end is None else end * units for end in (interval.estimate, interval.low, interval.high)
+    )
+    return MonthlyValue(estimate, low, high, variant, name, round(units), interval.reason)
+
+
+def _days_left(study: Study, verdict: Verdict, per_day: float, span: float) -> tuple[int | None, str | None]:
+    if verdict.decision in ("ship", "stop", "no_difference"):
+        return 0, None
+    if verdict.decision == "withheld":
+        return None, messages.NOT_MENDED
+    variation = variation_of(study.primary, study.arms[study.control], study.columns)
+    if variation is None:
+        return None, messages.NO_VARIATION
+    need = needs(study.experiment, Baseline(per_day, {study.primary.name: variation}, "the store"))[0]
+    if need.days is None:
+        return None, need.reason
+    return max(0, math.ceil(need.days - span)), None

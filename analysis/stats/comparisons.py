@@ -10,11 +10,13 @@ that multiple, so within each of them p and both intervals cannot contradict eac
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from analysis.stats.moments import Moments
 from analysis.stats.orders.order_statistics import Ranked
 from analysis.stats.roots import root
 
+Kind = Literal["mean", "proportion", "ratio", "quantile"]
 Bounds = tuple[float, float]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from analysis.metrics import Kind
 from analysis.stats.boundaries import multiplicity
 from analysis.stats.boundaries.group_sequential import group_sequential_bounds, repeated_p
-from analysis.stats.comparisons import Comparison, Means, Proportions, Quantiles, Undefined
+from analysis.stats.comparisons import Comparison, Kind, Means, Proportions, Quantiles, Undefined
 from analysis.stats.covariates import adjusted
 from analysis.stats.moments import Moments
 from experiments.errors import AnalysisError
@@ -87,7 +86,7 @@ class Lift(Reading):
     adjusted: Adjusted | None = None
     capped: Capped | None = None
     group_sequential: Look | None = None
-    across_metrics: Mapping[str, Any] | None = None
+    across_metrics: AcrossMetrics | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON values of the report."""
@@ -100,7 +99,7 @@ class Lift(Reading):
         ):
             if one is not None:
                 shown[name] = one.to_dict()
-        return shown if self.across_metrics is None else shown | {"across_metrics": dict(self.across_metrics)}
+        return shown if self.across_metrics is None else shown | {"across_metrics": asdict(self.across_metrics)}
 
     def to_frame(self) -> pandas.DataFrame:
         """Give one row for each reading: p, and estimate, low and high of the absolute and the relative lift."""
@@ -115,11 +114,13 @@ class Lift(Reading):
             rows[name] = {"p_value": one.p_value, **ends}
         return pd.DataFrame.from_dict(rows, orient="index")
 
-    def _repr_html_(self) -> str:
-        """Show the readings in a notebook."""
-        from analysis.render.html import lift_table
 
-        return lift_table(self)
+@dataclass(frozen=True, slots=True)
+class AcrossMetrics:
+    """The p-value of the family, corrected over the secondary metrics of a report by a method."""
+
+    method: str
+    p_value: float | None
 
 
 @dataclass(frozen=True, slots=True)

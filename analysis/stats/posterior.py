@@ -1,6 +1,7 @@
 """A second voice: the same figures as chances, with flat priors. The verdict does not rest on it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,22 +12,32 @@ from analysis.stats.moments import Moments
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(600)
 
 
-def read(arms: Mapping[str, Moments], better: str = "higher") -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """The chance of an arm to be the best, and what choosing it would lose on average; None with a reason."""
+
+    probability_best: float | None
+    expected_loss: float | None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON values of the report."""
+        values: dict[str, Any] = {"probability_best": self.probability_best, "expected_loss": self.expected_loss}
+        return values if self.reason is None else values | {"reason": self.reason}
+
+
+def read(arms: Mapping[str, Moments], better: str = "higher") -> dict[str, Chance]:
     """
-    Give every arm's chance to be the best, and what choosing it would lose on average if it is not.
+    Compute the chance of every arm to be the best, and what choosing it would lose on average if it is not.
 
     Args:
         arms: The arms' moments; their values are taken as normal, with variances as observed, and nothing known before.
         better: `higher` or `lower`.
-
-    Returns:
-        By arm `probability_best` and `expected_loss` (in the metric's unit), None with a reason where an arm has no error.
     """
     sign = 1.0 if better == "higher" else -1.0
     told = {key: (arm.value, arm.std_error) for key, arm in arms.items()}
     if any(value is None or not error for value, error in told.values()):
-        blank = {"probability_best": None, "expected_loss": None, "reason": "an arm has no standard error"}
-        return dict.fromkeys(arms, blank)
+        return dict.fromkeys(arms, Chance(None, None, "an arm has no standard error"))
     means = sign * np.array([value or 0.0 for value, _ in told.values()])
     errors = np.array([error or 0.0 for _, error in told.values()])
     low, high = (means - 10 * errors).min(), (means + 10 * errors).max()
@@ -44,7 +55,4 @@ def read(arms: Mapping[str, Moments], better: str = "higher") -> dict[str, dict[
     others = [np.delete(below, i, axis=1).prod(axis=1) for i in range(len(means))]
     best = [float((density[:, i] * others[i]) @ dx) for i in range(len(means))]
     expected_best = float(sum((x * density[:, i] * others[i]) @ dx for i in range(len(means))))
-    return {
-        key: {"probability_best": min(1.0, best[i]), "expected_loss": max(0.0, expected_best - float(means[i]))}
-        for i, key in enumerate(arms)
-    }
+    return {key: Chance(min(1.0, best[i]), max(0.0, expected_best - float(means[i]))) for i, key in enumerate(arms)}

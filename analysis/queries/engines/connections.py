@@ -13,7 +13,7 @@ import ibis
 from ibis import udf
 
 from analysis.queries.engines import spark
-from analysis.queries.engines.second_connection import Beside, begin_reading
+from analysis.queries.engines.second_connection import SecondConnection, begin_reading
 from events.lake import MANIFEST, REPEATS, TABLES
 from events.stores.sql_store import is_integer
 from experiments.errors import StoreError
@@ -159,13 +159,13 @@ def table_names(backend: Any) -> set[str]:
     return set(backend.list_tables())
 
 
-def begin_snapshot(backend: Any) -> Beside | None:
+def begin_snapshot(backend: Any) -> SecondConnection | None:
     """Let all later queries see one moment, where an engine has that, and give a second connection that sees it too."""
     if backend.name == "sqlite":
         return begin_reading(backend.con)
     # Nobody writes a file of DuckDB's that others read, and a lake's files know no moments.
     if backend.name == "duckdb":
-        return Beside(backend.con.cursor())
+        return SecondConnection(backend.con.cursor())
     if backend.name == "postgres":
         backend.con.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     return None

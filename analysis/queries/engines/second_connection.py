@@ -1,5 +1,5 @@
 """
-A second connection to a store, for what is counted while the first adds up.
+A second connection to a store, which counts exposures while the first adds up orders.
 
 SQLite uses one processor for each, and DuckDB leaves one idle while Python writes the next query.
 """
@@ -12,7 +12,7 @@ from typing import Any
 ATTEMPTS = 20
 
 
-class Beside:
+class SecondConnection:
     """
     Runs queries in a thread, on the state of the store that another connection sees.
 
@@ -25,22 +25,22 @@ class Beside:
         self._thread = ThreadPoolExecutor(1)
 
     def begin(self, query: str) -> Callable[[], list[Any]]:
-        """Begin to run a query; what is given waits for its rows."""
+        """Begin to run a query; the function returned waits for its rows."""
         return self._thread.submit(lambda: self._connection.execute(query).fetchall()).result
 
     def close(self) -> None:
-        """Stop what runs still."""
+        """Stop what still runs."""
         self._connection.interrupt()
         self._thread.shutdown(cancel_futures=True)
         self._connection.close()
 
 
-def begin_reading(one: sqlite3.Connection) -> Beside | None:
+def begin_reading(one: sqlite3.Connection) -> SecondConnection | None:
     """
-    Let a connection see one moment from now on, and open another that sees the same.
+    Begin a snapshot on a connection, and open another connection that sees the same snapshot.
 
     Returns:
-        None where the store can be opened but once, or others write to it without pause.
+        None where the store can be opened only once, or others write to it without pause.
     """
     try:
         path = one.execute("PRAGMA database_list").fetchone()[2]
@@ -56,7 +56,7 @@ def begin_reading(one: sqlite3.Connection) -> Beside | None:
                 "SELECT 1 FROM sqlite_master LIMIT 1"
             ).fetchone()  # the moment of the first reading is seen
         if _version(other) == before:  # nobody has written between
-            return Beside(other)
+            return SecondConnection(other)
         one.execute("ROLLBACK")
         other.execute("ROLLBACK")
     one.execute("BEGIN")
@@ -65,5 +65,5 @@ def begin_reading(one: sqlite3.Connection) -> Beside | None:
 
 
 def _version(connection: sqlite3.Connection) -> Any:
-    """Give a number that changes when others write."""
+    """Return a number that changes when others write."""
     return connection.execute("PRAGMA data_version").fetchone()[0]

@@ -1,4 +1,4 @@
-"""Puts questions to one store: its tables as expressions, and the few rows of an answer."""
+"""One session of queries to a store: its tables as expressions, and the few rows of a result."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,21 +8,21 @@ from ibis import _
 from ibis.expr.types import Table
 
 from analysis.queries.engines.connections import fetch, is_common, likely, materialise, named, table_names
-from analysis.queries.engines.second_connection import Beside
+from analysis.queries.engines.second_connection import SecondConnection
 
 
-class Reader:
-    """Reads one store within one snapshot, in which nothing changes: what was asked once is known."""
+class Session:
+    """Reads one store within one snapshot, in which nothing changes: no query need run twice."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
         self.tables = table_names(backend)
-        self._held: dict[str, bool] = {}
+        self._has_rows: dict[str, bool] = {}
         self._temporary = 0
-        self.beside: Beside | None = None
+        self.second: SecondConnection | None = None
 
     def table(self, name: str) -> Table:
-        """Give one of the store's tables."""
+        """Return one of the store's tables."""
         table: Table = self._backend.table(name)
         return table
 
@@ -31,40 +31,40 @@ class Reader:
         return fetch(self._backend, expression)
 
     def begin(self, expression: Any) -> Callable[[], list[dict[str, Any]]]:
-        """Begin to run an expression with few rows, beside what is asked next if the engine can; what is given waits for them."""
-        if self.beside is None:
+        """Begin to run an expression, on a second connection if the engine has one; the function returned waits for its rows."""
+        if self.second is None:
             return lambda: self.rows(expression)
-        wait = self.beside.begin(self._backend.compile(expression))
+        wait = self.second.begin(self._backend.compile(expression))
         return lambda: named(expression, wait())
 
     def temporary(self, expression: Table) -> Table:
-        """Run an expression into a temporary table of the engine's, and give that."""
+        """Run an expression into a temporary table of the engine, and return that table."""
         self._temporary += 1
         table: Table = materialise(self._backend, expression, f"report_{self._temporary}_")
         return table
 
     def shallow(self, expression: Table) -> Table:
-        """Give an expression that others can be built on: SQLite's parser gives up on selections nested deeply."""
+        """Return an expression that others can be built on: SQLite's parser gives up on selections nested deeply."""
         return self.temporary(expression) if self._backend.name == "sqlite" else expression
 
     def equals(self, table: Table, column: str, value: str) -> Any:
-        """Give the condition that a column has a value, for a query that reads all rows that have it."""
+        """Return the condition that a column has a value, for a query that reads all rows that have it."""
         condition = table[column] == value
         return self.likely(condition) if is_common(self._backend, table, column, value) else condition
 
     def likely(self, condition: Any) -> Any:
-        """Tell the engine that nearly all rows meet a condition, so that it need not look for them."""
+        """Mark a condition that nearly all rows meet, so that the engine does not search for them."""
         return likely(self._backend, condition)
 
-    def holds(self, name: str) -> bool:
-        """Tell whether a table has rows; most stores link nobody, and need no joins for it."""
-        if name not in self._held:
-            self._held[name] = bool(self.rows(self.table(name).limit(1)))
-        return self._held[name]
+    def has_rows(self, name: str) -> bool:
+        """Check whether a table has rows; most stores link no visitors, and need no joins for it."""
+        if name not in self._has_rows:
+            self._has_rows[name] = bool(self.rows(self.table(name).limit(1)))
+        return self._has_rows[name]
 
     def as_units(self, table: Table) -> Table:
-        """Put the unit that a visitor is an alias of in the place of the visitor, in the column `unit_id`."""
-        if not self.holds("aliases"):
+        """Replace visitors by the unit that they are an alias of, in the column `unit_id`."""
+        if not self.has_rows("aliases"):
             return table
         aliases = self.table("aliases").select(alias_of_=_.visitor_id, alias_unit_=_.unit_id)
         joined = table.left_join(aliases, table.unit_id == aliases.alias_of_)
@@ -72,8 +72,10 @@ class Reader:
 
 
 def union_of(parts: list[Table]) -> Table:
-    """Put tables of the same columns together."""
+    """Return the rows of several tables of the same columns."""
     if len(parts) == 1:
         return parts[0]
-    # A union wants equal types, and one part may be known never to be null.
-    return ibis.union(*(one.cast({name: kind(nullable=True) for name, kind in one.schema().items()}) for one in parts))
+    # A union needs equal types, and one part may be known never to be null.
+    return ibis.union(
+        *(part.cast({name: kind(nullable=True) for name, kind in part.schema().items()}) for part in parts)
+    )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,22 @@ PARTS: Mapping[str, tuple[int, int, int]] = {
 }
 
 
-def decompose(control: Moments, treatments: Mapping[str, Moments], confidence: float) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class LogLift:
+    """The difference of logarithms of one factor with its interval; None with a reason."""
+
+    log_lift: float | None
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON values of the report."""
+        values: dict[str, Any] = {"log_lift": self.log_lift, "low": self.low, "high": self.high}
+        return values if self.reason is None else values | {"reason": self.reason}
+
+
+def decompose(control: Moments, treatments: Mapping[str, Moments], confidence: float) -> dict[str, dict[str, LogLift]]:
     """
     Split the lift in revenue per visitor into the lifts of its factors, with one covariance for all of them.
 
@@ -27,25 +43,23 @@ def decompose(control: Moments, treatments: Mapping[str, Moments], confidence: f
         confidence: Coverage of each interval.
 
     Returns:
-        By variant and part the difference of logarithms `log_lift` with its interval; the three parts add up to the first.
-        None with a reason where an arm has no orders, or no revenue above 0.
+        By variant and part; the last three parts add up to the first.
     """
     return {key: _parts(control, arm, confidence) for key, arm in treatments.items()}
 
 
-def _parts(control: Moments, treatment: Moments, confidence: float) -> dict[str, Any]:
+def _parts(control: Moments, treatment: Moments, confidence: float) -> dict[str, LogLift]:
     if any(arm.n < 2 or (arm.means <= 0).any() for arm in (control, treatment)):
-        blank = {"log_lift": None, "low": None, "high": None, "reason": "an arm has no orders, or no revenue above 0"}
-        return dict.fromkeys(PARTS, blank)
+        return dict.fromkeys(PARTS, LogLift(None, None, None, "an arm has no orders, or no revenue above 0"))
     z = normal_quantile((1 - confidence) / 2)
     logs = np.log(treatment.means) - np.log(control.means)
     covariance = _relative(control) + _relative(treatment)
-    found = {}
-    for name, part in PARTS.items():
-        gradient = np.array(part, float)
+    parts = {}
+    for name, exponents in PARTS.items():
+        gradient = np.array(exponents, float)
         lift, half = float(gradient @ logs), z * math.sqrt(max(0.0, float(gradient @ covariance @ gradient)))
-        found[name] = {"log_lift": lift, "low": lift - half, "high": lift + half}
-    return found
+        parts[name] = LogLift(lift, lift - half, lift + half)
+    return parts
 
 
 def _relative(arm: Moments) -> Floats:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.metrics import CATALOGUE
 from analysis.planning.aa_check import ErrorRate, split_and_test
+from experiments.declarations.metrics import CATALOGUE, NET, ORDERS
 from tests.analysis.conftest import World, fill
 
 
@@ -41,7 +41,7 @@ def test_visitors_are_split_not_orders() -> None:
     orders = (dice.random(600) < 0.5) * 10.0
     values = np.stack([orders * dice.gamma(1, 50, 600), orders], axis=1)
     metrics = {"average_order_value": CATALOGUE["average_order_value"]}
-    (found,) = split_and_test(metrics, values, 900, ["net", "orders"], 600, 1)
+    (found,) = split_and_test(metrics, values, 900, [NET, ORDERS], 600, 1)
     assert found.sound is True
 
 

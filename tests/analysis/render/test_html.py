@@ -116,14 +116,20 @@ def test_a_refused_report_leaves_no_older_one(world: World, run: Run, tmp_path: 
     assert run("report", "ab", *common, "--as-of", "2026-07-01").exit_code == 2
     text = out.read_text(encoding="utf-8")
     html5lib.HTMLParser(strict=True).parse(text)
-    assert "found EUR beside USD; wanted one currency" in text
+    assert "all must be in USD, the currency of shop.yaml, but some are in EUR" in text
     assert "yesterday" not in text
+
+
+def displayed(value: object) -> str:
+    """Return what a notebook asks a value for."""
+    html: str = getattr(value, "_repr_html_")()  # noqa: B009  notebooks look it up by name
+    return html
 
 
 def test_notebooks_show_a_lift() -> None:
     """Its readings, and why one cannot be had."""
     found = lift(Moments.from_sums(3407, 1396.87, 52377.9767), Moments.from_sums(3461, 2422.7, 134698.29))
-    text = found._repr_html_()
+    text = displayed(found)
     assert "+9.4% to +171%" in text
     assert "no number of units was planned before the start" in text
 
@@ -131,7 +137,7 @@ def test_notebooks_show_a_lift() -> None:
 def test_notebooks_show_the_report() -> None:
     """As a fragment that has its style with it; two of them on a page share no ids."""
     report = report_of("win")
-    assert report._repr_html_().startswith("<style>")
+    assert displayed(report).startswith("<style>")
     ids = re.findall(r' id="([pm][^"]+)"', fragment(report, "one") + fragment(report, "two"))
     assert ids
     assert len(ids) == len(set(ids))

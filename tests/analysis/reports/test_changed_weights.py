@@ -193,7 +193,7 @@ def test_caps_touch_what_is_beyond_them_only(world: World, write_configs: WriteC
     assert lift.capped is not None
     assert lift.capped.lift.absolute.estimate == pytest.approx(lift.absolute.estimate)
     assert found.guardrails is not None
-    assert (found.guardrails["refund_rate"]["passed"], found.guardrails["refund_rate"]["reason"]) == (
-        True, "no unit of either arm has any",
+    assert (found.guardrails["refund_rate"].passed, found.guardrails["refund_rate"].reason) == (
+        True, "no unit of either variant has any",
     )  # fmt: skip
     assert NOW > AT

@@ -238,7 +238,7 @@ def test_a_failed_check_withholds_the_verdict(world: World) -> None:
         [Exposure(experiment="ab", unit_id=f"more{n}", variant="control", exposed_at_ms=AT) for n in range(1000)]
     )
     found = world.report()
-    assert found.trusted is False
+    assert found.is_trusted is False
     assert found.to_dict()["verdict"]["decision"] == "withheld"
     assert "sample_ratio failed" in found.to_dict()["verdict"]["reasons"][0]
 

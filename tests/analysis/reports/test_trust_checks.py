@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from analysis import Report
+from analysis.queries.breakdowns import SoldOrders
+from analysis.reports.curves import LogPoint
 from analysis.reports.trust_checks import (
-    anytime_ratio_p,
     bots,
     cost_coverage,
     novelty,
@@ -18,6 +19,7 @@ from analysis.reports.trust_checks import (
 )
 from analysis.stats.lift import compare
 from analysis.stats.moments import Moments
+from analysis.stats.sample_ratio import anytime_ratio_p
 from events import Exposure, Order
 from tests.analysis.conftest import AT, DAY, MARGIN, World, fill
 from tests.conftest import WriteConfigs
@@ -37,7 +39,7 @@ def test_all_checks_are_there(world: World) -> None:
     assert names == [
         "sample_ratio", "multiple_exposure", "unmatched_orders", "pre_period", "bots", "cost_coverage", "too_good", "novelty",
     ]  # fmt: skip
-    assert world.report().trusted
+    assert world.report().is_trusted
 
 
 def test_a_day_on_which_an_arm_was_lost(world: World) -> None:
@@ -89,7 +91,7 @@ def test_orders_without_a_visitor(world: World) -> None:
     """More than half of them, or lost in one variant only."""
     assert unmatched_orders(10, 90, {}).passed is True
     assert unmatched_orders(60, 40, {}).passed is False
-    lost = unmatched_orders(40, 400, {"offer": (0, 100), "dear": (30, 100)})
+    lost = unmatched_orders(40, 400, {"offer": SoldOrders(100, 0), "dear": SoldOrders(100, 30)})
     assert lost.passed is False
     assert "where dear sold" in lost.detail
     fill(world, {"control": 20, "offer": 20}, 100)
@@ -123,10 +125,10 @@ def test_bots_that_one_arm_attracts() -> None:
 
 def test_costs_that_are_not_known() -> None:
     """They matter where margin decides."""
-    assert cost_coverage(0, 0, decides=True, asked=True).passed is None
-    assert cost_coverage(5, 5, decides=True, asked=True).passed is True
-    assert cost_coverage(4, 5, decides=True, asked=True).passed is False
-    assert cost_coverage(4, 5, decides=False, asked=True).passed is None
+    assert cost_coverage(0, 0, decides=True, is_used=True).passed is None
+    assert cost_coverage(5, 5, decides=True, is_used=True).passed is True
+    assert cost_coverage(4, 5, decides=True, is_used=True).passed is False
+    assert cost_coverage(4, 5, decides=False, is_used=True).passed is None
 
 
 def test_an_effect_beyond_belief(world: World) -> None:
@@ -158,9 +160,9 @@ def test_a_gain_that_fades(world: World) -> None:
     world.store.write(records)
     found = check(world.report(), "novelty")
     assert (found["passed"], "offer fades" in str(found["detail"])) == (False, True)
-    flat = {"offer": [(day, 0.1, 0.01) for day in range(7)]}
+    flat = {"offer": [LogPoint(day, 0.1, 0.01) for day in range(7)]}
     assert novelty(flat).passed is True
-    assert novelty({"offer": [(0, 0.1, 0.01)]}).passed is None
+    assert novelty({"offer": [LogPoint(0, 0.1, 0.01)]}).passed is None
 
 
 def test_json_never_holds_what_is_no_number(world: World) -> None:

@@ -13,9 +13,8 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from analysis import Lift, Moments, lift
-from analysis.metrics import Kind
 from analysis.stats.boundaries.multiplicity import anytime_multiple, anytime_p, anytime_scale, dunnett_normal
-from analysis.stats.comparisons import Proportions
+from analysis.stats.comparisons import Kind, Proportions
 from analysis.stats.lift import Reading, compare
 from experiments import AnalysisError
 
