@@ -3,7 +3,7 @@ What happened, as records: validated values whose fields are the columns of the 
 
 Every money field may be given in minor units (`gross_minor: 1990`) or as decimal text (`gross: "19.90"`), every time in
 milliseconds (`ordered_at_ms`) or as RFC 3339 text (`ordered_at: 2026-05-01T12:00:00Z`), and the unit as `unit_id` or
-`visitor_id`. CSV files and HTTP bodies are read by the same class, `Reader`.
+`visitor_id`. CSV files and HTTP bodies are read by the same class, `RecordParser`.
 """
 
 import re
@@ -180,7 +180,7 @@ _COLUMNS = {
 _VALUED = {*_MONEY, *_TIMES, *(f"{name}_ms" for name in _TIMES)}
 
 
-class Reader:
+class RecordParser:
     """
     Reads what others send into records.
 

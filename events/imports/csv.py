@@ -11,7 +11,7 @@ import orjson
 from events.imports.csv_rows import Row, read_header, read_rows, refuse_unreadable
 from events.imports.order_exports import OrderExport, recognise
 from events.order_rules import excluded, reason_of_source
-from events.records import KINDS, AnyRecord, Exposure, Interaction, Order, Reader
+from events.records import KINDS, AnyRecord, Exposure, Interaction, Order, RecordParser
 from events.stores.protocol import Store
 from experiments.declarations.loading import Configs
 from experiments.declarations.model import declared_dict
@@ -261,9 +261,9 @@ def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable
     return read
 
 
-def _reader(configs: Configs) -> Reader:
+def _reader(configs: Configs) -> RecordParser:
     shop = configs.shop
-    return Reader(shop.currency, shop.time_zone, costs_minor=configs.costs_minor(), rates=shop.orders.rates)
+    return RecordParser(shop.currency, shop.time_zone, costs_minor=configs.costs_minor(), rates=shop.orders.rates)
 
 
 def _row_reader(kind: str, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:

@@ -320,5 +320,5 @@ def test_a_store_that_is_not_there_is_not_made(run: Run, tmp_path: Path) -> None
         ("prune", "--before", "2026-01-01"),
     ):
         result = run(*command, "--store", url)
-        assert (result.exit_code, "wanted a store that exists" in result.output) == (2, True)
+        assert (result.exit_code, "must be a store that exists" in str(result.exception)) == (2, True)
     assert list(tmp_path.iterdir()) == []

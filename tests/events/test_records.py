@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from events import Reader
+from events import RecordParser
 from experiments import RequestError
 
-READER = Reader("USD", "Europe/Berlin")
+READER = RecordParser("USD", "Europe/Berlin")
 ORDER: dict[str, Any] = {"order_id": "o1", "visitor_id": "v1", "ordered_at": "2026-05-01T12:00:00Z", "gross": "20.00"}
 
 
@@ -110,7 +110,7 @@ def test_a_wrong_field_is_named(change: dict[str, Any], message: str) -> None:
 def test_another_currency_is_converted_by_its_rate() -> None:
     """Yen have no cents, dinars have mils; a cost of the catalogue is the shop's money already."""
     rates = {"JPY": Decimal("0.0064"), "KWD": Decimal("3.25")}
-    reader = Reader("USD", "UTC", costs_minor={"p1": 400, "SKU9": 50}, rates=rates)
+    reader = RecordParser("USD", "UTC", costs_minor={"p1": 400, "SKU9": 50}, rates=rates)
     lines = [
         {"line_id": "a", "product_id": "p1", "quantity": 2, "gross": "2500", "cost": None},
         {"line_id": "b", "sku": "SKU9", "gross_minor": 1000, "discount": "100"},

@@ -16,11 +16,22 @@ from analysis.queries.engines import spark
 from analysis.queries.engines.second_connection import Beside, begin_reading
 from events.lake import MANIFEST, REPEATS, TABLES
 from events.stores.sql_store import is_integer
+from events.stores.urls import (
+    READABLE,
+    LakeUrl,
+    OtherUrl,
+    PostgresUrl,
+    SparkUrl,
+    SqliteUrl,
+    missing_extra,
+    parse_store_url,
+    require_store,
+    wrong_url,
+)
 from experiments.errors import StoreError
 
 SAMPLED = 500  # rows
 _TEXTS = (("string", "string"), "string")
-_WANTED = "sqlite:///FILE, postgresql://..., parquet:DIR, spark://HOST:PORT?lake=DIR or a URL that Ibis knows"
 _OURS = ("sqlite", "duckdb", "postgres")  # whose SQL we know
 
 
@@ -65,33 +76,31 @@ def connected(url: str) -> Iterator[tuple[Any, str]]:
     Raises:
         StoreError: There is no store at the URL.
     """
-    if url.startswith("spark:"):
-        with spark.connected(url) as backend:
+    parsed = parse_store_url(url)
+    if isinstance(parsed, SparkUrl):
+        with spark.connected(parsed) as backend:
             yield backend, "the lake"
         return
-    backend, shown = _connect(url)
+    backend, shown = _connect(parsed)
     try:
         yield backend, shown
     finally:
         backend.disconnect()
 
 
-def _connect(url: str) -> tuple[Any, str]:
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///"))
-        if not path.is_file():
-            raise StoreError(f"--store: found no file {path}; wanted a store that events were written to")
+def _connect(url: SqliteUrl | PostgresUrl | LakeUrl | OtherUrl) -> tuple[Any, str]:
+    if isinstance(url, SqliteUrl):
+        require_store(url.text)
         try:
-            backend = ibis.sqlite.connect(path)
+            backend = ibis.sqlite.connect(url.path)
             backend.list_tables()
         except sqlite3.DatabaseError as error:
-            found = f"found {path}, which cannot be read as SQLite ({error})"
-            raise StoreError(f"--store: {found}; wanted a crosslift store") from None
-        return backend, str(path)
-    if url.startswith(("postgresql://", "postgres://")):
-        return _connect_postgres(url), "the database"
-    if url.startswith("parquet:"):
-        return _connect_lake(Path(url.removeprefix("parquet:"))), url.removeprefix("parquet:")
+            raise StoreError(f"--store: must be a crosslift store, got {url.shown} ({error})") from None
+        return backend, url.shown
+    if isinstance(url, PostgresUrl):
+        return _connect_postgres(url.text), "the database"
+    if isinstance(url, LakeUrl):
+        return _connect_lake(url.folder), url.shown
     return _connect_other(url)
 
 
@@ -116,28 +125,26 @@ def _connect_postgres(url: str) -> Any:
     try:
         import psycopg
     except ImportError as error:
-        raise StoreError(f"--store: PostgreSQL wants the extra: pip install 'crosslift[postgres]' ({error})") from None
+        raise missing_extra("PostgreSQL", "postgres", error) from None
     try:
         return ibis.postgres.from_connection(psycopg.connect(url, autocommit=True, connect_timeout=5))
     except psycopg.Error as error:
         raise StoreError(f"--store: the database cannot be reached: {' '.join(str(error).split())}") from None
 
 
-def _connect_other(url: str) -> tuple[Any, str]:
-    """Connect to whatever else Ibis knows."""
-    scheme, _colon, rest = url.partition("://")
-    shown = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
-    if not rest or scheme not in {one.name for one in entry_points(group="ibis.backends")} - {"sqlite"}:
-        raise StoreError(f"--store: found {shown if rest else url!r}; wanted {_WANTED}")
-    read_only = {"read_only": True} if scheme == "duckdb" else {}  # else it makes a file where there is none
+def _connect_other(url: OtherUrl) -> tuple[Any, str]:
+    """Connect to any other engine that Ibis supports."""
+    if url.scheme not in {one.name for one in entry_points(group="ibis.backends")}:
+        raise wrong_url(url.shown, READABLE)
+    read_only = {"read_only": True} if url.scheme == "duckdb" else {}  # else it makes a file where there is none
     try:
-        return ibis.connect(url, **read_only), shown
+        return ibis.connect(url.text, **read_only), url.shown
     except ImportError:
         raise StoreError(
-            f"--store: found no driver for {scheme}; wanted Ibis's extra: pip install 'ibis-framework[{scheme}]'"
+            f"--store: {url.scheme} needs Ibis's extra: pip install 'ibis-framework[{url.scheme}]'"
         ) from None
     except Exception as error:  # noqa: BLE001  every driver has errors of its own
-        raise StoreError(f"--store: {shown} cannot be opened: {_without_secrets(error, url)}") from None
+        raise StoreError(f"--store: {url.shown} cannot be opened: {_without_secrets(error, url.text)}") from None
 
 
 def _without_secrets(error: Exception, url: str) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from events.stores.sql_store import (
     order_state,
     updates,
 )
+from events.stores.urls import PostgresUrl
 from experiments.errors import StoreError
 
 CONNECT_S = 5
@@ -141,12 +141,13 @@ _TABLES: dict[type, _Table] = {
 class PostgresStore(SqlStore):
     """The Store on PostgreSQL 13 or newer; safe for several servers, which migrate and write at once."""
 
-    def __init__(self, url: str) -> None:
-        self.url = _without_password(url)
-        self._url = url
+    def __init__(self, url: PostgresUrl) -> None:
+        _refuse_unreadable(url.text)
+        self.url = url.shown
+        self._url = url.text
         self._groups = GroupCommit(self._commit)
         self._pool = ConnectionPool(
-            url,
+            url.text,
             min_size=1,
             max_size=CONNECTIONS,
             timeout=WAIT_S,
@@ -155,7 +156,7 @@ class PostgresStore(SqlStore):
             open=False,
         )
         try:
-            with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_S) as connection:
+            with psycopg.connect(url.text, autocommit=True, connect_timeout=CONNECT_S) as connection:
                 _migrate(connection)
         except psycopg.Error as error:
             raise StoreError(f"{self.url}: cannot be opened: {_one_line(error)}") from None
@@ -353,11 +354,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _without_password(url: str) -> str:
-    """Give the URL as it may be shown."""
+def _refuse_unreadable(url: str) -> None:
     try:
         psycopg.conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        wanted = "wanted postgresql://user@host/database"
-        raise StoreError(f"--store: found a URL that cannot be read ({_one_line(error)}); {wanted}") from None
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1@", re.sub(r"([?&])password=[^&]*", r"\1", url))
+        raise StoreError(f"--store: must be postgresql://USER@HOST/DATABASE, got {_one_line(error)}") from None

@@ -15,6 +15,7 @@ from events.stores.group_commit import GroupCommit
 from events.stores.protocol import Fetch
 from events.stores.sql_store import Execute, SqlStore
 from events.stores.sqlite.writes import Group
+from events.stores.urls import SqliteUrl
 from experiments.errors import StoreBusy, StoreError
 
 SCHEMA_VERSION = "005_kept_tallies"  # the last migration of events/stores/sqlite/migrations.py
@@ -31,9 +32,9 @@ _OWN_FAULTS = (
 class SqliteStore(SqlStore):
     """The Store on SQLite: one connection that writes, shared by the threads of a process, and one that reads."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.path = url.removeprefix("sqlite:///")
+    def __init__(self, url: SqliteUrl) -> None:
+        self.url = url.text
+        self.path = str(url.path)
         self._lock = threading.Lock()
         self._synchronous = ""
         self._groups = GroupCommit(self._commit, self._turn)
@@ -49,7 +50,7 @@ class SqliteStore(SqlStore):
                     self._migrate()
                 self._reading = opened.enter_context(closing(self._connect()))  # readers of a WAL wait for no writer
             except (sqlite3.Error, OSError) as error:
-                raise StoreError(f"{url}: cannot be opened: {error}") from None
+                raise StoreError(f"{self.url}: cannot be opened: {error}") from None
             self._opened = opened.pop_all()
 
     def _connect(self) -> sqlite3.Connection:

@@ -237,9 +237,9 @@ def crosslift(*arguments: str, configs: Path, **environment: str) -> subprocess.
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("spark://127.0.0.1?lake=LAKE", "wanted spark://HOST:PORT\\?lake=DIR"),
-        ("spark://127.0.0.1:7077", "wanted spark://HOST:PORT\\?lake=DIR"),
-        ("spark://me:hidden@127.0.0.1:7077?lake=LAKE", "found .spark://127.0.0.1:7077"),
+        ("spark://127.0.0.1?lake=LAKE", "must be spark://HOST:PORT\\?lake=DIR"),
+        ("spark://127.0.0.1:7077", "must be spark://HOST:PORT\\?lake=DIR"),
+        ("spark://me:hidden@127.0.0.1:7077?lake=LAKE", "got .spark://127.0.0.1:7077"),
         ("spark://127.0.0.1:7077?lake=/no/such/lake", "found no manifest.json in /no/such/lake; wanted a lake"),
         ("spark://127.0.0.1:1?lake=LAKE", "found nothing that answers at 127.0.0.1:1 .*; wanted the master"),
     ],
@@ -287,8 +287,8 @@ def test_another_url_of_ibis_reports_what_sqlite_does(story: Story, tmp_path: Pa
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("crosslift.db", "found 'crosslift.db'; wanted sqlite:///FILE, .* or a URL that Ibis knows"),
-        ("carrier-pigeon://me:hidden@loft", "found .carrier-pigeon://loft.; wanted"),
+        ("crosslift.db", "must be sqlite:///FILE, .* or another URL that Ibis supports, got 'crosslift.db'"),
+        ("carrier-pigeon://me:hidden@loft", "must be .*, got .carrier-pigeon://loft."),
         ("clickhouse://me:hidden@localhost/shop", r"pip install 'ibis-framework\[clickhouse\]'"),
         ("duckdb:///no/such/file.ddb", "duckdb:///no/such/file.ddb cannot be opened: "),
         ("duckdb://EMPTY", "found no tables aliases, epochs, .* in duckdb://.*; wanted a crosslift store"),

@@ -320,7 +320,7 @@ def test_the_store_is_durable_wal(store: Store) -> None:
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:///", "crosslift.db", ""])
 def test_a_url_that_names_no_store_says_what_is_wanted(url: str) -> None:
     """One line, with what was found."""
-    with pytest.raises(StoreError, match="wanted sqlite:///FILE"):
+    with pytest.raises(StoreError, match="--store: must be sqlite:///FILE"):
         open_store(url)
 
 
