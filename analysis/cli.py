@@ -198,7 +198,7 @@ def _as_of_ms(text: str | None) -> int | None:
         return None
     from zoneinfo import ZoneInfo
 
-    from events.records import to_ms
+    from events.parser import to_ms
 
     try:
         return to_ms(text, ZoneInfo("UTC"))

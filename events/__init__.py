@@ -1,6 +1,7 @@
 """What happened: records, the stores that keep them, files in and out."""
 
-from events.records import Exposure, Interaction, Order, OrderLine, RecordParser, Refund
+from events.parser import RecordParser
+from events.records import Exposure, Interaction, Order, OrderLine, Refund
 from events.stores.open_store import open_store
 from events.stores.protocol import Store
 

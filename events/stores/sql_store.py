@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from events.records import AnyRecord, Order, OrderLine
+from events.records import EventRecord, Order, OrderLine
 from events.stores.protocol import Fetch
 from experiments.declarations.model import material
 
@@ -104,7 +104,7 @@ class SqlStore(ABC):
     url: str
 
     @abstractmethod
-    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+    def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
         """Write records; Store.write says what is kept."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from events.records import RecordParser
+from events.parser import RecordParser
 from events.stores.protocol import Store
 from experiments.assignment.holdout import holdout_experiment
 from experiments.declarations.loading import Configs, Parsed, load

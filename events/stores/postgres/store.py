@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from events.records import AnyRecord, Exposure, Interaction, Order, Refund
+from events.records import EventRecord, Exposure, Interaction, Order, Refund
 from events.stores.group_commit import GroupCommit
 from events.stores.postgres.migrations import MIGRATIONS
 from events.stores.protocol import Fetch
@@ -162,11 +162,11 @@ class PostgresStore(SqlStore):
             raise StoreError(f"{self.url}: cannot be opened: {_one_line(error)}") from None
         self._pool.open()
 
-    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+    def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
         """Write records in one transaction, with those of other threads; Store.write says what is kept."""
         return self._groups.write(records, durable) if records else []
 
-    def _commit(self, batches: Sequence[Sequence[AnyRecord]], durable: bool) -> list[list[bool]]:
+    def _commit(self, batches: Sequence[Sequence[EventRecord]], durable: bool) -> list[list[bool]]:
         records = [record for batch in batches for record in batch]
         fresh = iter(self._tried_twice(lambda connection: _write(connection, records, durable)))
         return [[next(fresh) for _ in batch] for batch in batches]
@@ -238,7 +238,7 @@ class PostgresStore(SqlStore):
             return connection.execute(_marked(query), values).fetchall()
 
 
-def _write(connection: "psycopg.Connection[Row]", records: Sequence[AnyRecord], durable: bool) -> list[bool]:
+def _write(connection: "psycopg.Connection[Row]", records: Sequence[EventRecord], durable: bool) -> list[bool]:
     kind = type(records[0])
     if len(records) >= COPIED and kind in (Exposure, Interaction) and all(type(record) is kind for record in records):
         rows = sorted(map(_TABLES[kind].row, records))
@@ -265,7 +265,7 @@ def _copy(connection: "psycopg.Connection[Row]", table: _Table, rows: Sequence[R
     return False
 
 
-def _upsert_all(connection: "psycopg.Connection[Row]", records: Sequence[AnyRecord], durable: bool) -> list[bool]:
+def _upsert_all(connection: "psycopg.Connection[Row]", records: Sequence[EventRecord], durable: bool) -> list[bool]:
     fresh = [False] * len(records)
     with connection.transaction():
         if not durable:
@@ -309,7 +309,7 @@ def _upsert_round(
 def _follow_up(
     connection: "psycopg.Connection[Row]",
     kind: type,
-    records: Sequence[AnyRecord],
+    records: Sequence[EventRecord],
     written: Sequence[tuple[int, Row]],
 ) -> None:
     """Replace the lines of the orders that were written; count the refunds into their orders."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from events.records import AnyRecord
+from events.records import EventRecord
 from events.stores.group_commit import GroupCommit
 from events.stores.protocol import Fetch
 from events.stores.sql_store import Execute, SqlStore
@@ -70,11 +70,11 @@ class SqliteStore(SqlStore):
                     raise
                 time.sleep(0.02)
 
-    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+    def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
         """Write records in one transaction, with those of other threads; Store.write says what is kept."""
         return self._groups.write(records, durable) if records else []
 
-    def _commit(self, batches: Sequence[Sequence[AnyRecord]], durable: bool) -> list[list[bool]]:
+    def _commit(self, batches: Sequence[Sequence[EventRecord]], durable: bool) -> list[list[bool]]:
         group = Group(batches)
         with self._told():
             self._synchronise("FULL" if durable else "NORMAL")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-from events.records import AnyRecord, Exposure, Interaction, Order
+from events.records import EventRecord, Exposure, Interaction, Order
 from events.stores.sql_store import (
     EARLIER_EXPOSURE,
     EARLIER_INTERACTION,
@@ -113,11 +113,11 @@ class Group:
         fresh: For every record of every request, whether it was new; filled in by the writing.
     """
 
-    def __init__(self, batches: Sequence[Sequence[AnyRecord]]) -> None:
+    def __init__(self, batches: Sequence[Sequence[EventRecord]]) -> None:
         self.fresh = [[False] * len(records) for records in batches]
         self._rows: dict[type, list[Row]] = {}
         self._places: dict[type, list[tuple[list[bool], int]]] = {}
-        self._upserts: list[tuple[list[bool], int, AnyRecord]] = []
+        self._upserts: list[tuple[list[bool], int, EventRecord]] = []
         for flags, records in zip(self.fresh, batches, strict=True):
             for index, record in enumerate(records):
                 kind = type(record)
@@ -185,7 +185,7 @@ def _write_order(execute: Execute, record: Order) -> bool:
     return True
 
 
-def _write_refund(execute: Execute, record: AnyRecord) -> bool:
+def _write_refund(execute: Execute, record: EventRecord) -> bool:
     row = _refund_row(record)
     if not execute(_UPSERT_REFUND, row).rowcount:
         return False

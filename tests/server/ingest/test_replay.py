@@ -29,7 +29,7 @@ def test_what_was_refused_is_taken_once_it_can_be(
     options = ("--store", store_url)
     listed = json.loads(run("quarantine", "list", "--format", "json", *options).output)["quarantine"]
     assert [json.loads(one["payload"])["type"] for one in listed] == ["order", "clack", "click"]
-    assert listed[0]["reason"] == "currency: found EUR; wanted USD, the shop's currency"
+    assert listed[0]["reason"] == "currency: must be USD, the shop's, or one of orders.rates in shop.yaml, got EUR"
     shown = run("quarantine", "list", *options).output
     assert "3 held." in shown
     assert "type: found `clack`" in shown

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events import open_store
-from events.records import RecordParser
+from events.parser import RecordParser
 from experiments import RequestError
 from experiments.declarations.model import OrderRules
 from experiments.money import convert, to_minor
@@ -91,7 +91,7 @@ def test_a_rate_of_many_digits_loses_none() -> None:
     """Beyond the 28 digits that Decimal keeps by default."""
     assert convert(10**15, "USD", Decimal("123456789.123456789012"), "USD") == 123456789123456789012000
     assert convert(-25, "USD", Decimal("0.1"), "USD") == -2  # half to even
-    with pytest.raises(RequestError, match="once converted"):
+    with pytest.raises(RequestError, match="converted amounts must be at most"):
         RecordParser("USD", "UTC", lambda: NOW, rates={"EUR": Decimal(10**8)}).order(
             {"order_id": "1", "ordered_at_ms": NOW, "gross_minor": 10**14, "currency": "EUR"}
         )
