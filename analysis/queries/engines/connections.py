@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+import duckdb
 import ibis
 from ibis import udf
 
 from analysis.queries.engines import spark
 from analysis.queries.engines.second_connection import Beside, begin_reading
-from events.lake import MANIFEST, REPEATS, TABLES
-from events.stores.sql_store import is_integer
+from events.lake import MANIFEST, REPEATS, TABLES, LakeTable
 from events.stores.urls import (
     READABLE,
     LakeUrl,
@@ -31,6 +31,7 @@ from events.stores.urls import (
 from experiments.errors import StoreError
 
 SAMPLED = 500  # rows
+_SQL_TYPES = {"integer": "BIGINT", "text": "VARCHAR"}  # DuckDB's
 _TEXTS = (("string", "string"), "string")
 _OURS = ("sqlite", "duckdb", "postgres")  # whose SQL we know
 
@@ -105,20 +106,41 @@ def _connect(url: SqliteUrl | PostgresUrl | LakeUrl | OtherUrl) -> tuple[Any, st
 
 
 def _connect_lake(folder: Path) -> Any:
-    """Open a lake in DuckDB: a view of every table's files, or an empty table where it has none."""
+    """
+    Open a lake in DuckDB: a view of every table's files.
+
+    Columns are read by name, so that files of an older version may stand among newer ones: what they lack is null.
+    """
     if not (folder / MANIFEST).is_file():
         raise StoreError(f"--store: found no {MANIFEST} in {folder}; wanted a lake that `crosslift export` wrote")
     backend = ibis.duckdb.connect()
-    for name, table in TABLES.items():
-        files = f"{escape(str(folder / name))}/**/*.parquet".replace("'", "''")
-        if any((folder / name).glob("**/*.parquet")):
-            backend.raw_sql(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{files}', hive_partitioning = false)")  # noqa: S608
-        elif name == "repeats":
-            backend.raw_sql(f"CREATE VIEW repeats AS {REPEATS}")
-        else:
-            columns = ", ".join(f"{one} {'BIGINT' if is_integer(one) else 'VARCHAR'}" for one in table.columns)
-            backend.raw_sql(f"CREATE TABLE {name} ({columns})")
+    try:
+        for name, table in TABLES.items():
+            backend.raw_sql(f"CREATE VIEW {name} AS {_lake_query(backend, folder / name, name, table)}")
+    except duckdb.Error as error:
+        backend.disconnect()
+        raise StoreError(f"--store: {folder} cannot be read: {str(error).splitlines()[0]}") from None
     return backend
+
+
+def _lake_query(backend: Any, folder: Path, name: str, table: LakeTable) -> str:
+    """Return the query that reads a table's files, with every declared column."""
+    files = sum(1 for _ in folder.glob("**/*.parquet"))
+    if not files and name == "repeats":
+        return REPEATS
+    pattern = f"{escape(str(folder))}/**/*.parquet".replace("'", "''")
+    schemas = f"SELECT name, count(DISTINCT file_name) FROM parquet_schema('{pattern}') GROUP BY name"  # noqa: S608
+    having = dict(backend.raw_sql(schemas).fetchall()) if files else {}  # files by column
+    columns = ", ".join(
+        column.name if column.name in having else f"CAST(NULL AS {_SQL_TYPES[column.kind]}) AS {column.name}"
+        for column in table.columns
+    )
+    if not files:
+        return f"SELECT {columns} LIMIT 0"
+    # Else DuckDB would take the columns of all files from the first, which costs less.
+    is_mixed = any(having.get(column.name) not in (None, files) for column in table.columns)
+    source = f"read_parquet('{pattern}', hive_partitioning = false, union_by_name = {is_mixed})"
+    return f"SELECT {columns} FROM {source}"  # noqa: S608
 
 
 def _connect_postgres(url: str) -> Any:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from events.lake import MANIFEST, REPEATS, TABLES
-from events.stores.sql_store import is_integer
 from events.stores.urls import SparkUrl, missing_extra
 from experiments.errors import StoreError
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from pyspark import SparkConf
     from pyspark.sql import DataFrame, SparkSession
 
+SQL_TYPES = {"integer": "BIGINT", "text": "STRING"}
 ANSWER_S = 40.0  # within which a cluster takes an application and does its first task
 
 
@@ -169,7 +169,7 @@ def _show_tables(session: "SparkSession", store: SparkUrl) -> None:
     if not _has(session, store, MANIFEST):
         raise StoreError(f"--store: found no {MANIFEST} in {store.lake}; wanted a lake that `crosslift export` wrote")
     for name, table in TABLES.items():
-        columns = {one: "BIGINT" if is_integer(one) else "STRING" for one in table.columns}
+        columns = {column.name: SQL_TYPES[column.kind] for column in table.columns}
         if _has(session, store, name):
             read = session.read.schema(", ".join(f"{one} {kind}" for one, kind in columns.items()))
             rows = read.option("recursiveFileLookup", True).parquet(_path(store, name))

@@ -14,11 +14,11 @@ from events.records import EventRecord
 from events.stores.group_commit import GroupCommit
 from events.stores.protocol import Fetch
 from events.stores.sql_store import Execute, SqlStore
+from events.stores.sqlite.migrations import SCHEMA_VERSION, migrate
 from events.stores.sqlite.writes import Group
 from events.stores.urls import SqliteUrl
 from experiments.errors import StoreBusy, StoreError
 
-SCHEMA_VERSION = "005_kept_tallies"  # the last migration of events/stores/sqlite/migrations.py
 BUSY_S = 10.0  # how long a writer waits for another process
 FETCHED_AT_ONCE = 10_000
 _OWN_FAULTS = (
@@ -203,14 +203,9 @@ class SqliteStore(SqlStore):
         return bool(newest == SCHEMA_VERSION)
 
     def _migrate(self) -> None:
-        # Imported late: sqlite-utils loads pandas where it is installed, and a server's workers never migrate.
-        from sqlite_utils import Database
-
-        from events.stores.sqlite.migrations import MIGRATIONS
-
         with self._transaction():  # of several processes that start at once, one migrates and the others wait
             if not self._is_current():
-                MIGRATIONS.apply(Database(self._connection, execute_plugins=False))
+                migrate(self._connection)
 
 
 def _content_hash(*values: object) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from events.records import EventRecord, Order
 from events.stores.protocol import Store
-from events.stores.stored_orders import stored_order
+from events.stores.record_rows import stored_order
 from experiments.declarations.model import OrderRules
 from experiments.errors import RequestError
 from experiments.refusals import describe
