@@ -10,6 +10,7 @@ import click
 
 from analysis.dashboard.cli import dashboard
 from events.cli import store_option
+from events.stores.urls import store_exists
 from experiments.cli import configs_option, format_option
 from experiments.errors import AnalysisError, RequestError
 
@@ -197,7 +198,7 @@ def _as_of_ms(text: str | None) -> int | None:
         return None
     from zoneinfo import ZoneInfo
 
-    from events.records import to_ms
+    from events.parser import to_ms
 
     try:
         return to_ms(text, ZoneInfo("UTC"))
@@ -252,7 +253,7 @@ def plan(
     if visitors_per_day is not None and conversion is not None:
         baseline = given_baseline(visitors_per_day, _percent(conversion), order_value_variation)
     else:
-        if not _is_there(store_url):
+        if not store_exists(store_url):
             raise click.UsageError(f"found no store {store_url}; wanted one, or --visitors-per-day and --conversion")
         with open_source(store_url, loaded.shop) as source:
             stored = stored_baseline(source, experiment, now_ms())
@@ -310,9 +311,9 @@ def check(configs: str, strict: bool, store_url: str, format_: str) -> None:
         raise click.exceptions.Exit(1) from None
     warnings = lint(loaded)
     source = click.get_current_context().get_parameter_source("store_url")
-    if source is not click.core.ParameterSource.DEFAULT and not _is_there(store_url):
+    if source is not click.core.ParameterSource.DEFAULT and not store_exists(store_url):
         raise click.UsageError(f"--store: found no store {store_url}; wanted one that events were written to")
-    if _is_there(store_url):
+    if store_exists(store_url):
         from analysis.planning.store_lint import lint_with_store
 
         warnings += lint_with_store(loaded, store_url)
@@ -327,11 +328,6 @@ def check(configs: str, strict: bool, store_url: str, format_: str) -> None:
         click.echo(f"{configs}: {counts}, {len(warnings) or 'no'} warning{'s' if len(warnings) != 1 else ''}.")
     if not passed:
         raise click.exceptions.Exit(1)
-
-
-def _is_there(store_url: str) -> bool:
-    """Tell whether there is a store to look into; the default one often is not there yet."""
-    return Path(store_url.removeprefix("sqlite:///")).is_file() if store_url.startswith("sqlite:///") else True
 
 
 commands = [check, plan, report, analyze, aa_check, dashboard]

@@ -18,7 +18,7 @@ import psycopg
 
 from benchmarks.results import machine, median, milliseconds, run, table, write_section
 from events import Interaction, open_store
-from events.stores.sql_store import INTERACTION
+from events.stores.tables import INTERACTIONS
 from experiments.assignment.tokens import Claim, Signer
 from server.http.keys import create_key
 from tests.conftest import AB
@@ -165,7 +165,7 @@ def _told(name: str, load: Load, bare: float) -> list[object]:
     return [name, f"{load.events:,.0f}", f"{load.p50_ms:.1f}", f"{load.p99_ms:.1f}", f"{load.events / bare:.2f}"]
 
 
-_COPY = f"COPY sent ({', '.join(INTERACTION)}) FROM STDIN"
+_COPY = f"COPY sent ({', '.join(INTERACTIONS.names)}) FROM STDIN"
 _TAKE = "INSERT INTO interactions SELECT * FROM sent ON CONFLICT DO NOTHING"
 
 
@@ -187,7 +187,7 @@ def copy_batches(url: str, batch: int, count: int, prefix: str, start: Barrier) 
 
 def store_batches(url: str, batch: int, count: int, prefix: str, start: Barrier) -> None:
     """Write through the store."""
-    told = (dict(zip(INTERACTION, row, strict=True)) for row in clicks(count, prefix))
+    told = (dict(zip(INTERACTIONS.names, row, strict=True)) for row in clicks(count, prefix))
     made = [Interaction.model_validate(one) for one in told]
     with closing(open_store(url)) as store:
         start.wait()

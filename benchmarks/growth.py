@@ -16,7 +16,6 @@ from benchmarks.reports import DAYS, DECLARED, START_MS, report_command
 from benchmarks.results import machine, repeated, table, write_section
 from events import open_store
 from events.lake import MANIFEST, TABLES, VERSION, export
-from events.stores.sql_store import is_integer
 from experiments.declarations.loading import load
 from experiments.declarations.model import declared_dict
 
@@ -34,7 +33,6 @@ ORDERS = {
     "updated_at_ms": "{start}", "currency": "'USD'", "gross_minor": "500 + (hash(range + 1) % 20000)::BIGINT",
     "cost_minor": "300", "units": "1", "source": "'api'", "verified": "1",
 }  # fmt: skip
-OPTIONAL = ("customer_id", "company_id", "excluded")
 
 
 def fill_lake(folder: Path, visitors: int) -> Path:
@@ -48,12 +46,12 @@ def fill_lake(folder: Path, visitors: int) -> Path:
     told = {"start": START_MS, "span": DAYS * 86_400_000, "visitors": visitors, "buyers": max(1, visitors // 33)}
     values = []
     for column in TABLES["orders"].columns:
-        kind = "BIGINT" if is_integer(column) else "VARCHAR"
-        plain = "NULL" if column in OPTIONAL else "0"
-        values.append(f"({ORDERS.get(column, plain).format(**told)})::{kind} AS {column}")
+        kind = {"integer": "BIGINT", "text": "VARCHAR"}[column.kind]
+        plain = "NULL" if column.nullable else "0"
+        values.append(f"({ORDERS.get(column.name, plain).format(**told)})::{kind} AS {column.name}")
     orders = f"SELECT {', '.join(values)} FROM range({told['buyers'] * 6 // 5})"
     for name, query in (("exposures", EXPOSURES.format(**told)), ("orders", orders)):
-        at = TABLES[name].at.removeprefix("t.")
+        at = TABLES[name].time.removeprefix("t.")
         day = f"strftime(make_timestamp({at} * 1000), '%Y-%m-%d') AS day"
         duckdb.sql(
             f"COPY (SELECT *, {day} FROM ({query})) TO '{lake / name}'"

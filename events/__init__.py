@@ -1,7 +1,8 @@
 """What happened: records, the stores that keep them, files in and out."""
 
-from events.records import Exposure, Interaction, Order, OrderLine, Reader, Refund
+from events.parser import RecordParser
+from events.records import Exposure, Interaction, Order, OrderLine, Refund
 from events.stores.open_store import open_store
 from events.stores.protocol import Store
 
-__all__ = ["Exposure", "Interaction", "Order", "OrderLine", "Reader", "Refund", "Store", "open_store"]
+__all__ = ["Exposure", "Interaction", "Order", "OrderLine", "RecordParser", "Refund", "Store", "open_store"]

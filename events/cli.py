@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from events.stores.urls import DEFAULT, require_store, store_exists
 from experiments.cli import configs_option, format_option
 from experiments.refusals import describe
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 store_option = click.option(
     "--store",
     "store_url",
-    default="sqlite:///crosslift.db",
+    default=DEFAULT,
     envvar="CROSSLIFT_STORE",
     show_default=True,
     show_envvar=True,
@@ -147,7 +148,7 @@ def _epoch(store_url: str, key: str) -> int | None:
     """Give the newest epoch that a store knows; None where there is no store, or it knows none."""
     from events.stores.open_store import open_store
 
-    if store_url.startswith("sqlite:///") and not Path(store_url.removeprefix("sqlite:///")).is_file():
+    if not store_exists(store_url):
         return None
     with closing(open_store(store_url)) as store:
         return store.newest_epoch(key)
@@ -256,10 +257,7 @@ def existing_store(store_url: str) -> "closing[Store]":
     """Open a store that is there: these commands have nothing to do in a new one."""
     from events.stores.open_store import open_store
 
-    path = Path(store_url.removeprefix("sqlite:///"))
-    if store_url.startswith("sqlite:///") and not path.is_file():
-        raise click.UsageError(f"--store: found no file {path}; wanted a store that exists")
-    return closing(open_store(store_url))
+    return closing(open_store(require_store(store_url).text))
 
 
 def progress_bar(*columns: "ProgressColumn") -> "Progress":

@@ -9,7 +9,7 @@ from typing import Any
 
 from events.lake import rename
 from events.stores.protocol import Store
-from events.stores.sql_store import FORGOTTEN
+from events.stores.record_rows import FORGOTTEN
 from experiments.errors import RequestError
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from events.stores.urls import parse_store_url
 from experiments.declarations.loading import Configs, load
 from experiments.errors import StoreError
 from simulation.truth import Truth, load_truth, true_lifts
@@ -157,7 +158,7 @@ def _print_next(console: Console, configs_dir: str, store: str, key: str) -> Non
     console.print("Everything above was made up, and stayed on this machine.", style="bold")
     console.print(f"  declarations  {configs_dir}/experiments/*.yaml")
     console.print(f"  the truth     {configs_dir}/simulation.yaml")
-    console.print(f"  events        {store.removeprefix('sqlite:///')} (SQLite)")
+    console.print(f"  events        {parse_store_url(store).shown} (SQLite)")
     folder = Path(sys.executable).parent
     if shutil.which("crosslift") is None and (folder / "crosslift").exists():
         console.print("Put the command on your path:")

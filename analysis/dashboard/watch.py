@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.queries.engines import spark
+from events.stores.urls import LakeUrl, PostgresUrl, SparkUrl, SqliteUrl, missing_extra, parse_store_url
 from experiments.errors import StoreError
 
 if TYPE_CHECKING:
@@ -23,21 +23,18 @@ def store_state(url: str) -> Hashable:
     Raises:
         StoreError: The store cannot be asked.
     """
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///"))
+    parsed = parse_store_url(url)
+    if isinstance(parsed, SqliteUrl):
+        path = parsed.path
         return tuple(_file_state(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
-    if url.startswith(("parquet:", "spark:")):
-        folder = Path(url.removeprefix("parquet:")) if url.startswith("parquet:") else spark.parse(url).folder
-        if folder is not None:
-            return tuple((str(path), *_file_state(path)) for path in sorted(folder.rglob("*")))
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise StoreError(
-            "--watch: found a store that cannot tell when it changes; wanted SQLite, PostgreSQL or a folder"
-        )
+    if isinstance(parsed, (LakeUrl, SparkUrl)) and parsed.folder is not None:
+        return tuple((str(path), *_file_state(path)) for path in sorted(parsed.folder.rglob("*")))
+    if not isinstance(parsed, PostgresUrl):
+        raise StoreError(f"--watch: must be a store of SQLite or PostgreSQL, or a folder, got {parsed.shown}")
     try:
         import psycopg
     except ImportError as error:
-        raise StoreError(f"--store: PostgreSQL wants the extra: pip install 'crosslift[postgres]' ({error})") from None
+        raise missing_extra("PostgreSQL", "postgres", error) from None
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             changes = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint FROM pg_stat_user_tables"

@@ -16,7 +16,8 @@ from ibis import _
 from ibis.expr.types import Table
 
 from analysis.queries.aggregates import Summands, summands
-from analysis.queries.engines.connections import begin_snapshot, connected, json_text
+from analysis.queries.engines.connections import connected
+from analysis.queries.engines.dialects import Dialect
 from analysis.queries.engines.session import Session, union_of
 from analysis.queries.exposures import Exposures
 from analysis.queries.unit_facts import (
@@ -33,6 +34,7 @@ from analysis.queries.unit_facts import (
     order_facts,
     per_unit,
 )
+from events.stores.urls import parse_store_url
 from experiments.declarations.metrics import Column
 from experiments.declarations.model import Shop, material
 from experiments.errors import StoreError
@@ -84,8 +86,8 @@ class _Prepared:
 class Source(Session):
     """Reads one store by the rules of a shop."""
 
-    def __init__(self, backend: Any, shop: Shop) -> None:
-        super().__init__(backend)
+    def __init__(self, dialect: Dialect, shop: Shop) -> None:
+        super().__init__(dialect)
         self.currency = shop.currency
         self.rules = shop.orders
         self._exposures: dict[tuple[Any, ...], Exposures] = {}
@@ -144,7 +146,7 @@ class Source(Session):
 
     def with_attributes(self, table: Table, names: Sequence[str]) -> Table:
         """Replace the column of all attributes of the exposure by a column for each of some attributes."""
-        columns = {attribute_alias(name): json_text(self._backend, table.attributes, name) for name in names}
+        columns = {attribute_alias(name): self.dialect.json_text(table.attributes, name) for name in names}
         return table.mutate(**columns).drop("attributes")
 
     def prepare(
@@ -281,14 +283,14 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
     Raises:
         StoreError: There is no store at the URL.
     """
-    with connected(url) as (backend, shown):
-        source = Source(backend, shop)
+    with connected(url) as dialect:
+        source = Source(dialect, shop)
         missing = _TABLES - source.tables
         if missing:
             raise StoreError(
-                f"--store: {shown} must be a crosslift store, but has no tables {', '.join(sorted(missing))}"
+                f"--store: {parse_store_url(url).shown} must be a crosslift store, but has no tables {', '.join(sorted(missing))}"
             )
-        source.second = begin_snapshot(backend)
+        source.second = dialect.begin_snapshot()
         try:
             yield source
         finally:

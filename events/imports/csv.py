@@ -11,7 +11,8 @@ import orjson
 from events.imports.csv_rows import Row, read_header, read_rows, refuse_unreadable
 from events.imports.order_exports import OrderExport, recognise
 from events.order_rules import excluded, reason_of_source
-from events.records import KINDS, AnyRecord, Exposure, Interaction, Order, Reader
+from events.parser import RecordParser
+from events.records import KINDS, EventRecord, Exposure, Interaction, Order
 from events.stores.protocol import Store
 from experiments.declarations.loading import Configs
 from experiments.declarations.model import declared_dict
@@ -53,9 +54,9 @@ class Imported:
     ignored: list[str] = field(default_factory=list)
     recognised: str = ""
     remarks: Counter[str] = field(default_factory=Counter)
-    records: list[AnyRecord] = field(default_factory=list)
+    records: list[EventRecord] = field(default_factory=list)
 
-    def remark(self, records: Sequence[AnyRecord]) -> None:
+    def remark(self, records: Sequence[EventRecord]) -> None:
         """Note orders that will not count, or not for every metric."""
         for order in records:
             if isinstance(order, Order):
@@ -85,7 +86,7 @@ class BadRows(RequestError):
 class _Layout:
     """How a file is read: which rows belong together, and what they become."""
 
-    read: Callable[[Sequence[Row]], AnyRecord]
+    read: Callable[[Sequence[Row]], EventRecord]
     key: str = ""
     recognised: str = ""
     ignored: Sequence[str] = ()
@@ -153,8 +154,8 @@ def read_orders(path: Path, configs: Configs, shop: str) -> Imported:
     return read
 
 
-def _batches(records: Iterator[AnyRecord], size: int) -> Iterator[list[AnyRecord]]:
-    batch: list[AnyRecord] = []
+def _batches(records: Iterator[EventRecord], size: int) -> Iterator[list[EventRecord]]:
+    batch: list[EventRecord] = []
     for record in records:
         batch.append(record)
         if len(batch) == size:
@@ -164,7 +165,7 @@ def _batches(records: Iterator[AnyRecord], size: int) -> Iterator[list[AnyRecord
         yield batch
 
 
-def _records(path: Path, layout: _Layout, imported: Imported, progress: Progress) -> Iterator[AnyRecord]:
+def _records(path: Path, layout: _Layout, imported: Imported, progress: Progress) -> Iterator[EventRecord]:
     """Read the rows, noting the bad ones."""
     reported = 1
     seen: set[int] = set()
@@ -244,10 +245,10 @@ def _spellings(kind: str) -> dict[str, str]:
     return {name: plain for name, plain in spellings.items() if plain not in ("lines", "epoch")}
 
 
-def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:
+def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable[[Sequence[Row]], EventRecord]:
     reader = _reader(configs)
 
-    def read(rows: Sequence[Row]) -> AnyRecord:
+    def read(rows: Sequence[Row]) -> EventRecord:
         try:
             fields = {"shop": shop, **export.read(rows, configs.shop.currency)}
         except KeyError as error:
@@ -261,23 +262,23 @@ def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable
     return read
 
 
-def _reader(configs: Configs) -> Reader:
+def _reader(configs: Configs) -> RecordParser:
     shop = configs.shop
-    return Reader(shop.currency, shop.time_zone, costs_minor=configs.costs_minor(), rates=shop.orders.rates)
+    return RecordParser(shop.currency, shop.time_zone, costs_minor=configs.costs_minor(), rates=shop.orders.rates)
 
 
-def _row_reader(kind: str, configs: Configs, shop: str) -> Callable[[Sequence[Row]], AnyRecord]:
+def _row_reader(kind: str, configs: Configs, shop: str) -> Callable[[Sequence[Row]], EventRecord]:
     known = _spellings(kind)
     reader = _reader(configs)
 
-    def order(row: Row) -> AnyRecord:
+    def order(row: Row) -> EventRecord:
         told = {name: value for name, value in row.items() if name in known}
         return reader.order({"source": "csv", "shop": shop, **told})
 
-    def interaction(row: Row) -> AnyRecord:
+    def interaction(row: Row) -> EventRecord:
         return _declared(reader.interaction({name: value for name, value in row.items() if name in known}), configs)
 
-    def exposure(row: Row) -> AnyRecord:
+    def exposure(row: Row) -> EventRecord:
         fields = {name: value for name, value in row.items() if name in known and name != "attributes"}
         return _declared(reader.exposure({**fields, "attributes": _attributes(row)}), configs)
 
@@ -310,7 +311,7 @@ def _declared(record: Logged, configs: Configs) -> Logged:
     return record
 
 
-def _with_epochs(records: Iterator[AnyRecord], store: Store, configs: Configs, now_ms: int) -> Iterator[AnyRecord]:
+def _with_epochs(records: Iterator[EventRecord], store: Store, configs: Configs, now_ms: int) -> Iterator[EventRecord]:
     """Put exposures into the current epoch of their experiment."""
     current: dict[str, int] = {}
     for record in records:

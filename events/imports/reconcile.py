@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from events.imports.csv import read_orders
 from events.records import Order, Refund
 from events.stores.protocol import Store
-from events.stores.stored_orders import stored_orders
+from events.stores.record_rows import stored_orders
 from experiments.declarations.loading import Configs
 from experiments.declarations.model import OrderRules
 from experiments.errors import RequestError

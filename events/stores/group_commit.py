@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from events.records import AnyRecord
+from events.records import EventRecord
 from experiments.errors import StoreBusy, StoreError
 
 MAX_WAITING = 20_000  # records of one process; above it the sender is told to come again
@@ -13,7 +13,7 @@ GROUP = 4_000  # records that one transaction takes, give or take a request
 PATIENCE_S = 10.0
 
 Turn = Callable[[], AbstractContextManager[object]]
-Commit = Callable[[Sequence[Sequence[AnyRecord]], bool], list[list[bool]]]
+Commit = Callable[[Sequence[Sequence[EventRecord]], bool], list[list[bool]]]
 
 
 class _Ticket:
@@ -21,7 +21,7 @@ class _Ticket:
 
     __slots__ = ("durable", "error", "fresh", "records", "settled")
 
-    def __init__(self, records: Sequence[AnyRecord], durable: bool) -> None:
+    def __init__(self, records: Sequence[EventRecord], durable: bool) -> None:
         self.records = records
         self.durable = durable
         self.fresh: list[bool] | None = None
@@ -54,7 +54,7 @@ class GroupCommit:
         self._waiting = 0
         self._running = False
 
-    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+    def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
         """
         Write records, whole or not at all.
 

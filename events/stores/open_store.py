@@ -1,29 +1,28 @@
 """Opens the store that a URL names."""
 
 from events.stores.protocol import Store
-from experiments.errors import StoreError
+from events.stores.urls import DEFAULT, WRITABLE, PostgresUrl, SqliteUrl, missing_extra, parse_store_url, wrong_url
 
 
-def open_store(url: str = "sqlite:///crosslift.db") -> Store:
+def open_store(url: str = DEFAULT) -> Store:
     """
-    Open a store, creating or migrating its tables where needed.
+    Open a store; create or migrate its tables where needed.
 
     Args:
         url: `sqlite:///relative.db`, `sqlite:////absolute/path.db`, or `postgresql://user@host/database`.
 
     Raises:
-        StoreError: The URL names no store, or the store cannot be opened.
+        StoreError: The URL names no store that can be written, or the store cannot be opened.
     """
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+    parsed = parse_store_url(url)
+    if isinstance(parsed, SqliteUrl):
         from events.stores.sqlite.store import SqliteStore
 
-        return SqliteStore(url)
-    if url.startswith(("postgresql://", "postgres://")):
+        return SqliteStore(parsed)
+    if isinstance(parsed, PostgresUrl):
         try:
             from events.stores.postgres.store import PostgresStore
         except ImportError as error:
-            raise StoreError(
-                f"--store: PostgreSQL wants the extra: pip install 'crosslift[postgres]' ({error})"
-            ) from None
-        return PostgresStore(url)
-    raise StoreError(f"--store: found {url!r}; wanted sqlite:///FILE or postgresql://...")
+            raise missing_extra("PostgreSQL", "postgres", error) from None
+        return PostgresStore(parsed)
+    raise wrong_url(parsed.shown, WRITABLE)

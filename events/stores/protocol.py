@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from events.records import AnyRecord
+from events.records import EventRecord
 
 
 class Fetch(Protocol):
@@ -25,7 +25,7 @@ class Store(Protocol):
 
     url: str
 
-    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+    def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
         """
         Write records, whole or not at all; what other threads write meanwhile shares the transaction.
 

@@ -7,95 +7,33 @@ from contextlib import AbstractContextManager
 from hashlib import sha256
 from typing import Any
 
-import orjson
-
-from events.records import AnyRecord, Order, OrderLine
+from events.records import EventRecord
 from events.stores.protocol import Fetch
+from events.stores.record_rows import FORGOTTEN, attributes_text
+from events.stores.tables import (
+    ALIASES,
+    EPOCHS,
+    EVENT_TABLES,
+    IDENTIFYING,
+    IDENTITIES,
+    KEPT_TALLIES,
+    KEYS,
+    LAKES,
+    SECRETS,
+    Table,
+)
 from experiments.declarations.model import material
 
 Execute = Callable[..., Any]
 
-TABLES = ("exposures", "interactions", "orders", "order_lines", "refunds",
-          "aliases", "identities", "epochs", "quarantine")  # fmt: skip
-EXPOSURE = ("experiment", "unit_id", "variant", "epoch", "exposed_at_ms", "attributes", "bot")
-INTERACTION = ("event_id", "kind", "experiment", "variant", "unit_id", "placement", "product_id", "quantity",
-               "value_minor", "occurred_at_ms")  # fmt: skip
-# Of an order as it is written: refunded_minor is worked out from what the order states and from its refunds.
-ORDER = tuple(name for name in Order.model_fields if name not in ("lines", "refunded_minor"))
-ORDER_STATE = (*ORDER, "stated_refunded_minor", "digest")
-LINE = ("shop", "order_id", *OrderLine.model_fields)
-REFUND = ("shop", "order_id", "refund_id", "refunded_at_ms", "currency", "refunded_minor", "paid_minor",
-          "discrepancy_minor")  # fmt: skip
-IDENTIFYING = {
-    "exposures": ("unit_id",),
-    "interactions": ("unit_id",),
-    "orders": ("unit_id", "customer_id"),
-    "aliases": ("visitor_id", "unit_id"),
-    "identities": ("customer_id", "unit_id"),
-}  # the columns that hold a person's ids
 PRUNED_AT_ONCE = 20_000
 DELETED_AT_ONCE = 500
 _PRUNED = "interactions_pruned_before_ms"
-FORGOTTEN = "forgotten-"  # begins the pseudonyms of visitors who were forgotten
-
-# What a browser says never replaces what the shop has said. Else the newest state of an order wins; of two as new the one with
-# more refunded, then one that is left out (cancelled), then any, but the same one whichever came first.
-NEWER_ORDER = "({}) > ({})".format(
-    *(
-        f"{side}.verified, {side}.updated_at_ms, {side}.stated_refunded_minor, {side}.excluded IS NOT NULL, {side}.digest"
-        for side in ("excluded", "orders")
-    )
-)
-NEWER_REFUND = "({}) > ({})".format(
-    *(
-        f"{side}.refunded_at_ms, {side}.refunded_minor, {side}.currency, coalesce({side}.paid_minor, -1),"
-        f" coalesce({side}.discrepancy_minor, 0)"
-        for side in ("excluded", "refunds")
-    )
-)
-EARLIER_EXPOSURE = (
-    "(excluded.exposed_at_ms, excluded.epoch, excluded.attributes, excluded.bot)"
-    " < (exposures.exposed_at_ms, exposures.epoch, exposures.attributes, exposures.bot)"
-)
-EARLIER_INTERACTION = f"substr(interactions.unit_id, 1, {len(FORGOTTEN)}) <> '{FORGOTTEN}' AND " + "({}) < ({})".format(
-    *(
-        ", ".join(f"{side}.{name}" for name in ("occurred_at_ms", *INTERACTION[1:-1]))
-        for side in ("excluded", "interactions")
-    )
-)
 
 
-def is_integer(column: str) -> bool:
-    """Tell the columns that hold whole numbers from those that hold text."""
-    return column in ("epoch", "bot", "quantity", "units", "verified") or column.endswith(("_ms", "_minor"))
-
-
-def updates(columns: Iterable[str]) -> str:
-    """Give the assignments of an upsert."""
-    return ", ".join(f"{name} = excluded.{name}" for name in columns)
-
-
-# An order that comes again must not bring back who was forgotten.
-_FORGOTTEN_ORDER = " OR ".join(
-    f"substr(coalesce(orders.{name}, ''), 1, {len(FORGOTTEN)}) = '{FORGOTTEN}'" for name in ("unit_id", "customer_id")
-)
-ORDER_UPDATES = ", ".join(
-    [
-        *(
-            f"{name} = CASE WHEN {_FORGOTTEN_ORDER} THEN orders.{name} ELSE excluded.{name} END"
-            for name in ("unit_id", "customer_id", "digest")
-        ),
-        updates(name for name in (*ORDER_STATE[4:-1], "refunded_minor")),
-    ]
-)
-
-
-def order_state(order: Order) -> tuple[Any, ...]:
-    """Give the values of ORDER_STATE; equal states have equal digests, whatever a later version adds to the class."""
-    fields = order.model_dump(exclude_defaults=True, exclude={"shop", "order_id", "updated_at_ms"})
-    digest = sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
-    values = (getattr(order, name) for name in ORDER)
-    return (*(int(one) if isinstance(one, bool) else one for one in values), order.refunded_minor, digest)
+def insert(table: Table) -> str:
+    """Return the statement that inserts a row of all columns."""
+    return f"INSERT INTO {table.name} ({', '.join(table.names)}) VALUES ({', '.join('?' * len(table.names))})"  # noqa: S608
 
 
 class SqlStore(ABC):
@@ -104,7 +42,7 @@ class SqlStore(ABC):
     url: str
 
     @abstractmethod
-    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+    def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
         """Write records; Store.write says what is kept."""
 
     @abstractmethod
@@ -128,7 +66,7 @@ class SqlStore(ABC):
                 return int(row[0])
             number = int(row[0]) + 1 if row else 1
             text = json.dumps(declaration, ensure_ascii=False)
-            execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (experiment, number, declared_at_ms, text))
+            execute(insert(EPOCHS), (experiment, number, declared_at_ms, text))
         return number
 
     def newest_epoch(self, experiment: str) -> int | None:
@@ -143,9 +81,7 @@ class SqlStore(ABC):
             visitor_unit = str(alias[0]) if alias else visitor_id
             known = execute("SELECT unit_id FROM identities WHERE customer_id = ?", (customer_id,)).fetchone()
             if known is None:
-                execute(
-                    "INSERT INTO identities VALUES (?, ?, ?, ?)", (customer_id, visitor_unit, company_id, linked_at_ms)
-                )
+                execute(insert(IDENTITIES), (customer_id, visitor_unit, company_id, linked_at_ms))
                 return visitor_unit
             if company_id is not None:
                 execute("UPDATE identities SET company_id = ? WHERE customer_id = ?", (company_id, customer_id))
@@ -154,7 +90,7 @@ class SqlStore(ABC):
                 "SELECT 1 FROM identities WHERE unit_id = ? AND customer_id <> ?", (visitor_unit, customer_id)
             )
             if alias is None and visitor_id != unit_id and shared.fetchone() is None:
-                execute("INSERT INTO aliases VALUES (?, ?, ?)", (visitor_id, unit_id, linked_at_ms))
+                execute(insert(ALIASES), (visitor_id, unit_id, linked_at_ms))
         return unit_id
 
     def quarantine(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
@@ -182,7 +118,7 @@ class SqlStore(ABC):
     def add_key(self, digest: str, kind: str, hint: str, created_at_ms: int) -> None:
         """Keep an API key by its SHA-256."""
         with self._transaction() as execute:
-            execute("INSERT INTO keys VALUES (?, ?, ?, ?, NULL)", (digest, kind, hint, created_at_ms))
+            execute(insert(KEYS), (digest, kind, hint, created_at_ms, None))
 
     def revoke_key(self, hint: str, revoked_at_ms: int) -> int:
         """Revoke the keys with a hint; give how many there were."""
@@ -192,14 +128,13 @@ class SqlStore(ABC):
 
     def keys(self) -> list[dict[str, Any]]:
         """Give the keys, the oldest first."""
-        columns = ("digest", "kind", "hint", "created_at_ms", "revoked_at_ms")
-        rows = self._read(f"SELECT {', '.join(columns)} FROM keys ORDER BY created_at_ms, kind")  # noqa: S608
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        rows = self._read(f"SELECT {', '.join(KEYS.names)} FROM keys ORDER BY created_at_ms, kind")  # noqa: S608
+        return [dict(zip(KEYS.names, row, strict=True)) for row in rows]
 
     def secret(self, name: str, fresh: str) -> str:
         """Give a stored secret; `fresh` is stored and given where there is none yet."""
         with self._transaction() as execute:
-            execute("INSERT INTO secrets VALUES (?, ?) ON CONFLICT DO NOTHING", (name, fresh))
+            execute(f"{insert(SECRETS)} ON CONFLICT DO NOTHING", (name, fresh))
             return str(execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()[0])
 
     def secrets(self, prefix: str) -> dict[str, str]:
@@ -214,12 +149,12 @@ class SqlStore(ABC):
 
     def counts(self) -> dict[str, int]:
         """Give the number of rows of every table."""
-        return {table: int(self._read(f"SELECT COUNT(*) FROM {table}")[0][0]) for table in TABLES}  # noqa: S608
+        return {table.name: int(self._read(f"SELECT COUNT(*) FROM {table.name}")[0][0]) for table in EVENT_TABLES}  # noqa: S608
 
     def remember_lake(self, path: str) -> None:
         """Note where a lake was exported to."""
         with self._transaction() as execute:
-            execute("INSERT INTO lakes VALUES (?) ON CONFLICT DO NOTHING", (path,))
+            execute(f"{insert(LAKES)} ON CONFLICT DO NOTHING", (path,))
 
     def forget_lake(self, path: str) -> None:
         """Note that a lake is gone."""
@@ -234,8 +169,7 @@ class SqlStore(ABC):
         """Begin to log what changes the exposures of past days; Store.announce_tally says what for."""
         with self._transaction() as execute:
             self._wait_for_exposures(execute)
-            announce = "INSERT INTO kept_tallies VALUES (?, ?, 0, '') ON CONFLICT (experiment) DO NOTHING"
-            execute(announce, (experiment, at_ms))
+            execute(f"{insert(KEPT_TALLIES)} ON CONFLICT (experiment) DO NOTHING", (experiment, at_ms, 0, ""))
 
     @abstractmethod
     def _wait_for_exposures(self, execute: Execute) -> None:
@@ -262,7 +196,7 @@ class SqlStore(ABC):
             " (SELECT event_id FROM interactions WHERE occurred_at_ms < ? LIMIT ?)"
         )
         mark = (
-            "INSERT INTO secrets VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+            f"{insert(SECRETS)} ON CONFLICT (name) DO UPDATE SET value = excluded.value"
             " WHERE CAST(secrets.value AS BIGINT) < CAST(excluded.value AS BIGINT)"
         )
         with self._transaction() as execute:  # before anything is gone: lakes keep what was pruned
@@ -360,14 +294,6 @@ def scrubbed(attributes: str, pseudonyms: Mapping[str, str]) -> str:
         for key, value in told.items()
     }
     return attributes if kept == told else attributes_text(kept)
-
-
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def attributes_text(attributes: Mapping[str, Any]) -> str:
-    """Give the text that stores keep of an exposure's attributes."""
-    return _encode(attributes) if attributes else "{}"
 
 
 def quarantine_digest(source: str, payload: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from events.records import Reader
+from events.parser import RecordParser
 from events.stores.protocol import Store
 from experiments.assignment.holdout import holdout_experiment
 from experiments.declarations.loading import Configs, Parsed, load
@@ -29,7 +29,7 @@ class Live:
 
     configs: Configs
     epochs: Mapping[str, int]
-    reader: Reader
+    reader: RecordParser
     serving: Serving
 
 
@@ -106,7 +106,9 @@ class Declarations:
         shop = configs.shop
         if shop.holdout:
             epochs[HOLDOUT] = self._store.open_epoch(HOLDOUT, declared_dict(holdout_experiment(shop)), at_ms)
-        reader = Reader(shop.currency, shop.time_zone, self._clock_ms, configs.costs_minor(), configs.shop.orders.rates)
+        reader = RecordParser(
+            shop.currency, shop.time_zone, self._clock_ms, configs.costs_minor(), configs.shop.orders.rates
+        )
         return Live(configs, epochs, reader, Serving(configs, epochs))
 
     def _watch(self) -> None:

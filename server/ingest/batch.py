@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from events.records import FUTURE_MS, AnyRecord, Exposure, Interaction, InteractionKind
+from events.records import FUTURE_MS, EventRecord, Exposure, Interaction, InteractionKind
 from experiments.assignment.draw import assign, unit_of
 from experiments.assignment.tokens import Claim, Signer
 from experiments.declarations.model import HOLDOUT
@@ -31,7 +31,7 @@ Event = Mapping[str, Any]
 
 def read_alike(
     live: Live, events: Sequence[Event], signer: Signer, now_ms: int, earliest_ms: int
-) -> Sequence[AnyRecord] | None:
+) -> Sequence[EventRecord] | None:
     """
     Read events that are all interactions, or all exposures.
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import orjson
 
 from events.clock import now_ms
-from events.records import AnyRecord, Exposure, Interaction, InteractionKind, parse
+from events.records import EventRecord, Exposure, Interaction, InteractionKind, parse
 from events.stores.protocol import Store
 from experiments.assignment.draw import assign, unit_of
 from experiments.assignment.tokens import Claim, Signer
@@ -64,7 +64,7 @@ class Collector:
         if alike is not None:
             fresh = self._store.write(alike, durable)
             return {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": []}
-        records: list[AnyRecord] = []
+        records: list[EventRecord] = []
         sent_as: list[int] = []  # where among the records the first of each event stands
         rejected: list[dict[str, Any]] = []
         with self._reading:
@@ -93,7 +93,7 @@ class Collector:
         """
         self._store.write(self._records(self._declarations.live, event, "secret"))
 
-    def _records(self, live: Live, event: Mapping[str, Any], kind: KeyKind) -> Sequence[AnyRecord]:
+    def _records(self, live: Live, event: Mapping[str, Any], kind: KeyKind) -> Sequence[EventRecord]:
         kind_of_event = event.get("type")
         if kind_of_event not in TYPES:
             raise RequestError(f"type: found {describe(kind_of_event)}; wanted one of {', '.join(TYPES)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from events.records import AnyRecord
+from events.records import EventRecord
 from events.stores.protocol import Store
 from experiments.assignment.draw import unit_of
 from experiments.errors import RequestError
@@ -53,7 +53,7 @@ class Sender:
     is_shop: bool
     now_ms: int
 
-    def records(self, event: Event) -> list[AnyRecord] | None:
+    def records(self, event: Event) -> list[EventRecord] | None:
         """
         Read an event; None for what means nothing here.
 
@@ -73,7 +73,7 @@ class Sender:
             return [self.live.reader.refund(self._refund(told))] if told["kind"] == "refund" else self._cancelled(told)
         return self._interaction(told)
 
-    def _interaction(self, told: Fields) -> list[AnyRecord] | None:
+    def _interaction(self, told: Fields) -> list[EventRecord] | None:
         experiment = self.live.configs.experiments.get(str(told["experiment"]))
         if experiment is None:  # a promotion of the shop's own
             return None
@@ -165,7 +165,7 @@ class Sender:
             **_at("refunded_at", told["at"]),
         }
 
-    def _cancelled(self, told: Fields) -> list[AnyRecord]:
+    def _cancelled(self, told: Fields) -> list[EventRecord]:
         order = {"shop": self.shop, "order_id": told["order_id"], "source": self.vocabulary}
         return [mark_excluded("cancelled", {**order, **_at("ordered_at", told["at"])}, self.live, self.store)]
 
@@ -207,7 +207,7 @@ def tracked(
     def take(vocabulary: str, events: Iterable[Any], kind: KeyKind) -> Response:
         now, shop = clock_ms(), request.args.get("shop", "default")
         sender = Sender(declarations.live, store, shop, vocabulary, kind == "secret", now)
-        records: list[AnyRecord] = []
+        records: list[EventRecord] = []
         rejected, held, ignored = [], [], 0
         for index, event in enumerate(events):
             try:

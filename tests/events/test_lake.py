@@ -12,7 +12,7 @@ from click.testing import Result
 
 from events import Order, Store, open_store
 from events.lake import export
-from events.records import AnyRecord
+from events.records import EventRecord
 from experiments import StoreError
 from tests.events.stores.test_store import AT, click, exposure, order, refund
 from tests.support.postgres import PostgresServer
@@ -29,9 +29,9 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.new_database()
 
 
-def history(days: int = 3) -> list[AnyRecord]:
+def history(days: int = 3) -> list[EventRecord]:
     """Something on each of some days, of visitors `visitor-0`, `visitor-1`, ..."""
-    told: list[AnyRecord] = []
+    told: list[EventRecord] = []
     for day in range(days):
         unit, at = f"visitor-{day}", AT + day * DAY
         told += [
@@ -320,5 +320,5 @@ def test_a_store_that_is_not_there_is_not_made(run: Run, tmp_path: Path) -> None
         ("prune", "--before", "2026-01-01"),
     ):
         result = run(*command, "--store", url)
-        assert (result.exit_code, "wanted a store that exists" in result.output) == (2, True)
+        assert (result.exit_code, "must be a store that exists" in str(result.exception)) == (2, True)
     assert list(tmp_path.iterdir()) == []

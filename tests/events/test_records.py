@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from events import Reader
+from events import RecordParser
 from experiments import RequestError
 
-READER = Reader("USD", "Europe/Berlin")
+READER = RecordParser("USD", "Europe/Berlin")
 ORDER: dict[str, Any] = {"order_id": "o1", "visitor_id": "v1", "ordered_at": "2026-05-01T12:00:00Z", "gross": "20.00"}
 
 
@@ -69,21 +69,24 @@ def test_lines_say_what_the_order_does_not() -> None:
     [
         ({"gross": 19.99}, "gross: found `19.99`; wanted an amount as decimal text"),
         ({"gross": "1,99"}, "gross: found `1,99`; wanted an amount"),
-        ({"gross": None}, "gross: found nothing; wanted an amount such as 19.99, or lines"),
-        ({"gross_minor": 5}, "gross_minor: found it in two spellings; wanted one"),
+        (
+            {"gross": None},
+            "gross: must be an amount such as 19.99, or the sum of lines that have one each, got nothing",
+        ),
+        ({"gross_minor": 5}, "gross_minor: must have one spelling, got two"),
         ({"gross": None, "gross_minor": True}, "gross_minor: found `true`; wanted a whole number"),
         ({"gross": None, "gross_minor": "10.00"}, "gross_minor: found `10.00`; wanted a whole number"),
         ({"gross": None, "gross_minor": "1_000"}, "gross_minor: found `1_000`; wanted a whole number"),
-        ({"visitor_id": "a", "unit_id": "b"}, "unit_id: found it in two spellings"),
-        ({"ordered_at": "yesterday"}, "ordered_at: found `yesterday`; wanted a time such as"),
-        ({"ordered_at": None}, "ordered_at: found nothing; wanted a time"),
-        ({"ordered_at": "2099-01-01"}, "ordered_at: found a time in the future"),
-        ({"updated_at": "2099-01-01"}, "updated_at: found a time in the future"),
+        ({"visitor_id": "a", "unit_id": "b"}, "unit_id: must have one spelling, got two"),
+        ({"ordered_at": "yesterday"}, "ordered_at: must be a time such as 2026-05-01T12:00:00Z, got `yesterday`"),
+        ({"ordered_at": None}, "ordered_at: must be a time such as 2026-05-01T12:00:00Z, got nothing"),
+        ({"ordered_at": "2099-01-01"}, "ordered_at: may be at most five minutes in the future, got `2099-01-01`"),
+        ({"updated_at": "2099-01-01"}, "updated_at: may be at most five minutes in the future"),
         (
             {"ordered_at": None, "ordered_at_ms": 1777636800},
             "ordered_at_ms: found `1777636800`; wanted a number of at least 946684800000",
         ),
-        ({"currency": "EUR"}, "currency: found EUR; wanted USD, the shop's currency"),
+        ({"currency": "EUR"}, "currency: must be USD, the shop's, or one of orders.rates in shop.yaml, got EUR"),
         ({"currency": "usd"}, "currency: found `usd`; wanted a currency of ISO 4217"),
         ({"order_id": " "}, "order_id: found ``; wanted at least 1 characters"),
         ({"order_id": 1.5e22}, "order_id: found `1.5e+22`; wanted text"),
@@ -93,10 +96,13 @@ def test_lines_say_what_the_order_does_not() -> None:
         ({"units": -1}, "units: found `-1`; wanted a number of at least 0"),
         ({"gross": "9999999999999999"}, "wanted an amount"),
         ({"lines": [{"quantity": "many", "gross": "1"}]}, "lines.1: quantity: found `many`; wanted a whole number"),
-        ({"lines": [{}]}, "lines.1: gross: found nothing"),
-        ({"lines": [{"gross": "1"}, {"gross": "1", "line_id": "1"}]}, "lines: found a line_id twice"),
+        ({"lines": [{}]}, "lines.1: gross: must be an amount such as 19.99"),
+        (
+            {"lines": [{"gross": "1"}, {"gross": "1", "line_id": "1"}]},
+            "lines: each line_id must be unique, got a line_id twice",
+        ),
         ({"lines": "none"}, "lines: found `none`; wanted a list"),
-        ({"lines": ["none"]}, "lines.1: found `none`; wanted an object"),
+        ({"lines": ["none"]}, "lines.1: must be an object, got `none`"),
         ({"lines": [{"gross": "1"}] * 1001}, "wanted at most 1000 of them"),
     ],
 )
@@ -110,7 +116,7 @@ def test_a_wrong_field_is_named(change: dict[str, Any], message: str) -> None:
 def test_another_currency_is_converted_by_its_rate() -> None:
     """Yen have no cents, dinars have mils; a cost of the catalogue is the shop's money already."""
     rates = {"JPY": Decimal("0.0064"), "KWD": Decimal("3.25")}
-    reader = Reader("USD", "UTC", costs_minor={"p1": 400, "SKU9": 50}, rates=rates)
+    reader = RecordParser("USD", "UTC", costs_minor={"p1": 400, "SKU9": 50}, rates=rates)
     lines = [
         {"line_id": "a", "product_id": "p1", "quantity": 2, "gross": "2500", "cost": None},
         {"line_id": "b", "sku": "SKU9", "gross_minor": 1000, "discount": "100"},
@@ -126,5 +132,5 @@ def test_another_currency_is_converted_by_its_rate() -> None:
     assert (order.cost_minor, order.units) == (850, 3)
     refund = {"order_id": "o1", "refund_id": "r1", "refunded_at": "2026-05-01T12:00:00Z", "refunded": "1.234"}
     assert reader.refund({**refund, "currency": "KWD"}).refunded_minor == 401  # 4.0105 dollars
-    with pytest.raises(RequestError, match="currency: found EUR; wanted USD, the shop's currency"):
+    with pytest.raises(RequestError, match=r"currency: must be USD, .*, got EUR"):
         reader.order({**ORDER, "currency": "EUR"})

@@ -64,7 +64,7 @@ def test_serve_refuses_what_it_cannot_serve(write_configs: WriteConfigs, store_u
     wrong = write_configs("wrong", ab="key: ab\n")
     cases = [
         (("serve", "--port", "0", "--configs", wrong, "--store", store_url), "ab.yaml:1: title: found nothing"),
-        (("serve", "--port", "0", "--configs", ROOT / "configs", "--store", "mysql://x"), "wanted sqlite:///FILE"),
+        (("serve", "--port", "0", "--configs", ROOT / "configs", "--store", "mysql://x"), "must be sqlite:///FILE"),
         (("serve", "--port", "0", "--configs", tmp_path / "none", "--store", store_url), "no folder that can be read"),
         (("serve", "--port", "70000"), "70000"),
     ]

@@ -1,7 +1,7 @@
-"""The engines that Ibis speaks to: connecting, one snapshot for all queries, and the few rows of an expression."""
+"""Connects to the store or lake that a URL names, through Ibis."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from importlib.metadata import entry_points
@@ -9,247 +9,134 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+import duckdb
 import ibis
-from ibis import udf
 
 from analysis.queries.engines import spark
-from analysis.queries.engines.second_connection import SecondConnection, begin_reading
-from events.lake import MANIFEST, REPEATS, TABLES
-from events.stores.sql_store import is_integer
+from analysis.queries.engines.dialects import Dialect, dialect_of
+from events.lake import MANIFEST, REPEATS, TABLES, LakeTable
+from events.stores.urls import (
+    READABLE,
+    LakeUrl,
+    OtherUrl,
+    PostgresUrl,
+    SparkUrl,
+    SqliteUrl,
+    missing_extra,
+    parse_store_url,
+    require_store,
+    wrong_url,
+)
 from experiments.errors import StoreError
 
-SAMPLED = 500  # rows
-_TEXTS = (("string", "string"), "string")
-_WANTED = "sqlite:///FILE, postgresql://..., parquet:DIR, spark://HOST:PORT?lake=DIR or a URL that Ibis knows"
-_OURS = ("sqlite", "duckdb", "postgres")  # whose SQL we know
-
-
-@udf.scalar.builtin(name="json_extract", signature=(("string", "string"), "int64"))
-def _sqlite_json(text, path):  # type: ignore[no-untyped-def]
-    """SQLite's function, which gives values of any type: declared as numbers, they are cast to text."""
-
-
-@udf.scalar.builtin(name="json_type", signature=_TEXTS)
-def _sqlite_json_type(text, path):  # type: ignore[no-untyped-def]
-    """SQLite's function."""
-
-
-@udf.scalar.builtin(name="json_extract_string", signature=_TEXTS)
-def _duckdb_json(text, path):  # type: ignore[no-untyped-def]
-    """DuckDB's function."""
-
-
-@udf.scalar.builtin(name="likely", signature=(("boolean",), "boolean"))
-def _sqlite_likely(condition):  # type: ignore[no-untyped-def]
-    """SQLite's hint that nearly all rows meet a condition."""
-
-
-@udf.scalar.builtin(name="jsonb_extract_path_text", signature=(("jsonb", "string"), "string"))
-def _postgres_json(value, name):  # type: ignore[no-untyped-def]
-    """PostgreSQL's function."""
-
-
-@udf.scalar.builtin(name="get_json_object", signature=_TEXTS)
-def _spark_json(text, path):  # type: ignore[no-untyped-def]
-    """Spark's function."""
+_SQL_TYPES = {"integer": "BIGINT", "text": "VARCHAR"}  # DuckDB's
 
 
 @contextmanager
-def connected(url: str) -> Iterator[tuple[Any, str]]:
+def connected(url: str) -> Iterator[Dialect]:
     """
     Connect to a store while it is read.
-
-    Returns:
-        The Ibis backend, and the store's name as it may be shown.
 
     Raises:
         StoreError: There is no store at the URL.
     """
-    if url.startswith("spark:"):
-        with spark.connected(url) as backend:
-            yield backend, "the lake"
+    parsed = parse_store_url(url)
+    if isinstance(parsed, SparkUrl):
+        with spark.connected(parsed) as backend:
+            yield dialect_of(backend)
         return
-    backend, shown = _connect(url)
+    backend = _connect(parsed)
     try:
-        yield backend, shown
+        yield dialect_of(backend)
     finally:
         backend.disconnect()
 
 
-def _connect(url: str) -> tuple[Any, str]:
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///"))
-        if not path.is_file():
-            raise StoreError(f"--store: found no file {path}; wanted a store that events were written to")
+def _connect(url: SqliteUrl | PostgresUrl | LakeUrl | OtherUrl) -> Any:
+    if isinstance(url, SqliteUrl):
+        require_store(url.text)
         try:
-            backend = ibis.sqlite.connect(path)
+            backend = ibis.sqlite.connect(url.path)
             backend.list_tables()
         except sqlite3.DatabaseError as error:
-            found = f"found {path}, which cannot be read as SQLite ({error})"
-            raise StoreError(f"--store: {found}; wanted a crosslift store") from None
-        return backend, str(path)
-    if url.startswith(("postgresql://", "postgres://")):
-        return _connect_postgres(url), "the database"
-    if url.startswith("parquet:"):
-        return _connect_lake(Path(url.removeprefix("parquet:"))), url.removeprefix("parquet:")
+            raise StoreError(f"--store: must be a crosslift store, got {url.shown} ({error})") from None
+        return backend
+    if isinstance(url, PostgresUrl):
+        return _connect_postgres(url.text)
+    if isinstance(url, LakeUrl):
+        return _connect_lake(url.folder)
     return _connect_other(url)
 
 
 def _connect_lake(folder: Path) -> Any:
-    """Open a lake in DuckDB: a view of every table's files, or an empty table where it has none."""
+    """
+    Open a lake in DuckDB: a view of every table's files.
+
+    Columns are read by name, so that files of an older version may stand among newer ones: what they lack is null.
+    """
     if not (folder / MANIFEST).is_file():
-        raise StoreError(f"--store: found no {MANIFEST} in {folder}; wanted a lake that `crosslift export` wrote")
+        raise StoreError(f"--store: {folder} must be a lake that `crosslift export` wrote, but has no {MANIFEST}")
     backend = ibis.duckdb.connect()
-    for name, table in TABLES.items():
-        files = f"{escape(str(folder / name))}/**/*.parquet".replace("'", "''")
-        if any((folder / name).glob("**/*.parquet")):
-            backend.raw_sql(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{files}', hive_partitioning = false)")  # noqa: S608
-        elif name == "repeats":
-            backend.raw_sql(f"CREATE VIEW repeats AS {REPEATS}")
-        else:
-            columns = ", ".join(f"{one} {'BIGINT' if is_integer(one) else 'VARCHAR'}" for one in table.columns)
-            backend.raw_sql(f"CREATE TABLE {name} ({columns})")
+    try:
+        for name, table in TABLES.items():
+            backend.raw_sql(f"CREATE VIEW {name} AS {_lake_query(backend, folder / name, name, table)}")
+    except duckdb.Error as error:
+        backend.disconnect()
+        raise StoreError(f"--store: {folder} cannot be read: {str(error).splitlines()[0]}") from None
     return backend
+
+
+def _lake_query(backend: Any, folder: Path, name: str, table: LakeTable) -> str:
+    """Return the query that reads a table's files, with every declared column."""
+    files = sum(1 for _ in folder.glob("**/*.parquet"))
+    if not files and name == "repeats":
+        return REPEATS
+    pattern = f"{escape(str(folder))}/**/*.parquet".replace("'", "''")
+    schemas = f"SELECT name, count(DISTINCT file_name) FROM parquet_schema('{pattern}') GROUP BY name"  # noqa: S608
+    having = dict(backend.raw_sql(schemas).fetchall()) if files else {}  # files by column
+    columns = ", ".join(
+        column.name if column.name in having else f"CAST(NULL AS {_SQL_TYPES[column.kind]}) AS {column.name}"
+        for column in table.columns
+    )
+    if not files:
+        return f"SELECT {columns} LIMIT 0"
+    # Else DuckDB would take the columns of all files from the first, which costs less.
+    is_mixed = any(having.get(column.name) not in (None, files) for column in table.columns)
+    source = f"read_parquet('{pattern}', hive_partitioning = false, union_by_name = {is_mixed})"
+    return f"SELECT {columns} FROM {source}"  # noqa: S608
 
 
 def _connect_postgres(url: str) -> Any:
     try:
         import psycopg
     except ImportError as error:
-        raise StoreError(f"--store: PostgreSQL wants the extra: pip install 'crosslift[postgres]' ({error})") from None
+        raise missing_extra("PostgreSQL", "postgres", error) from None
     try:
         return ibis.postgres.from_connection(psycopg.connect(url, autocommit=True, connect_timeout=5))
     except psycopg.Error as error:
         raise StoreError(f"--store: the database cannot be reached: {' '.join(str(error).split())}") from None
 
 
-def _connect_other(url: str) -> tuple[Any, str]:
-    """Connect to whatever else Ibis knows."""
-    scheme, _colon, rest = url.partition("://")
-    shown = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
-    if not rest or scheme not in {one.name for one in entry_points(group="ibis.backends")} - {"sqlite"}:
-        raise StoreError(f"--store: found {shown if rest else url!r}; wanted {_WANTED}")
-    read_only = {"read_only": True} if scheme == "duckdb" else {}  # else it makes a file where there is none
+def _connect_other(url: OtherUrl) -> Any:
+    """Connect to any other engine that Ibis supports."""
+    if url.scheme not in {entry.name for entry in entry_points(group="ibis.backends")}:
+        raise wrong_url(url.shown, READABLE)
+    read_only = {"read_only": True} if url.scheme == "duckdb" else {}  # else it makes a file where there is none
     try:
-        return ibis.connect(url, **read_only), shown
+        return ibis.connect(url.text, **read_only)
     except ImportError:
         raise StoreError(
-            f"--store: found no driver for {scheme}; wanted Ibis's extra: pip install 'ibis-framework[{scheme}]'"
+            f"--store: {url.scheme} needs Ibis's extra: pip install 'ibis-framework[{url.scheme}]'"
         ) from None
     except Exception as error:  # noqa: BLE001  every driver has errors of its own
-        raise StoreError(f"--store: {shown} cannot be opened: {_without_secrets(error, url)}") from None
+        raise StoreError(f"--store: {url.shown} cannot be opened: {_without_secrets(error, url.text)}") from None
 
 
 def _without_secrets(error: Exception, url: str) -> str:
-    """Give the first line of a driver's message, without what the URL says of passwords and tokens."""
-    told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Return the first line of a driver's message, without the passwords and tokens of the URL."""
+    message = next(iter(str(error).strip().splitlines()), type(error).__name__)
     parts = urlsplit(url)
     secrets = [parts.password or "", *(value for _name, value in parse_qsl(parts.query))]
-    for secret in {form for one in secrets for form in (one, unquote(one), quote(one, safe=""))} - {""}:
-        told = told.replace(secret, "***")
-    return told
-
-
-def table_names(backend: Any) -> set[str]:
-    """Give the names of all tables; Ibis asks DuckDB in a way that DuckDB has deprecated, and Spark by two jobs."""
-    if backend.name == "pyspark":
-        return set(TABLES)  # each has a view, be it of no rows
-    if backend.name == "duckdb":
-        return {row[0] for row in backend.con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
-    return set(backend.list_tables())
-
-
-def begin_snapshot(backend: Any) -> SecondConnection | None:
-    """Let all later queries see one moment, where an engine has that, and give a second connection that sees it too."""
-    if backend.name == "sqlite":
-        return begin_reading(backend.con)
-    # Nobody writes a file of DuckDB's that others read, and a lake's files know no moments.
-    if backend.name == "duckdb":
-        return SecondConnection(backend.con.cursor())
-    if backend.name == "postgres":
-        backend.con.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-    return None
-
-
-def json_text(backend: Any, column: Any, name: str) -> Any:
-    """Give an attribute of a column of JSON text, as text; null where it is not there. Engines have functions of their own."""
-    path = f'$."{name}"'
-    if backend.name == "postgres":
-        return _postgres_json(column.cast("jsonb"), name)
-    if backend.name == "duckdb":
-        return _duckdb_json(column, path)
-    if backend.name == "pyspark":
-        return _spark_json(column, f"$['{name}']")
-    if backend.name == "sqlite":
-        kind = _sqlite_json_type(column, path)  # SQLite gives 1 and 0 for what others call true and false
-        return kind.isin(["true", "false"]).ifelse(kind, _sqlite_json(column, path).cast("string"))
-    value = column.cast("json")[name]
-    truth = ibis.cases((value.bool, "true"), (~value.bool, "false"))
-    return ibis.coalesce(value.str, value.int.cast("string"), truth, value.float.cast("string"))
-
-
-def likely(backend: Any, condition: Any) -> Any:
-    """Tell the engine that nearly all rows meet a condition; others than SQLite count for themselves."""
-    return _sqlite_likely(condition) if backend.name == "sqlite" else condition
-
-
-def is_common(backend: Any, table: Any, column: str, value: str) -> bool:
-    """
-    Tell by a sample whether a good part of a large table's rows have a value; only SQLite needs to be told.
-
-    It supposes that few have it, and goes by an index, row by row, which takes ten times as long where it is most of them.
-    """
-    if backend.name != "sqlite":
-        return False
-    name = table.get_name()
-    last = backend.con.execute(f'SELECT max(rowid) FROM "{name}"').fetchone()[0] or 0  # noqa: S608
-    rows = ", ".join(str(row) for row in range(1, last + 1, max(1, last // SAMPLED)))
-    sample = f'SELECT count(*), ifnull(sum("{column}" = ?), 0) FROM "{name}" WHERE rowid IN ({rows})'  # noqa: S608
-    read, having = backend.con.execute(sample, (value,)).fetchone()
-    return bool(having > read / 8)
-
-
-def materialise(backend: Any, expression: Any, name: str) -> Any:
-    """Keep an expression's rows for this connection, if the engine can; give what is to be asked in its place."""
-    if backend.name == "pyspark":
-        spark.materialise(backend, backend.compile(expression), name)
-    elif backend.name in _OURS:
-        backend.raw_sql(f"CREATE TEMPORARY TABLE {name} AS {backend.compile(expression)}")
-    else:
-        return expression
-    return ibis.table(expression.schema(), name=name)
-
-
-def fetch(backend: Any, expression: Any) -> list[dict[str, Any]]:
-    """
-    Run an expression on its engine.
-
-    The SQL goes to the engine's own cursor where we know it: Ibis would take the rows through pandas, which costs more than most
-    of these queries do.
-
-    Args:
-        backend: A connected Ibis backend.
-        expression: A table expression with few rows.
-
-    Raises:
-        StoreError: The engine cannot answer.
-    """
-    if backend.name not in (*_OURS, "pyspark"):
-        return _fetch_by_ibis(backend, expression)
-    query = backend.compile(expression)
-    rows = spark.fetch(backend, query) if backend.name == "pyspark" else backend.raw_sql(query).fetchall()
-    return named(expression, rows)
-
-
-def named(expression: Any, rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-    """Give the rows of an expression by the names of its columns."""
-    return [dict(zip(expression.columns, row, strict=True)) for row in rows]
-
-
-def _fetch_by_ibis(backend: Any, expression: Any) -> list[dict[str, Any]]:
-    try:
-        rows: list[dict[str, Any]] = backend.to_pyarrow(expression).to_pylist()
-    except Exception as error:  # noqa: BLE001  every driver has errors of its own
-        told = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise StoreError(f"--store: {backend.name} cannot answer: {told}") from None
-    return rows
+    for secret in {form for text in secrets for form in (text, unquote(text), quote(text, safe=""))} - {""}:
+        message = message.replace(secret, "***")
+    return message

@@ -7,54 +7,58 @@ import ibis
 from ibis import _
 from ibis.expr.types import Table
 
-from analysis.queries.engines.connections import fetch, is_common, likely, materialise, named, table_names
+from analysis.queries.engines.dialects import Dialect, named
 from analysis.queries.engines.second_connection import SecondConnection
 
 
 class Session:
     """Reads one store within one snapshot, in which nothing changes: no query need run twice."""
 
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self.tables = table_names(backend)
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.tables = dialect.table_names()
         self._has_rows: dict[str, bool] = {}
         self._temporary = 0
         self.second: SecondConnection | None = None
 
     def table(self, name: str) -> Table:
         """Return one of the store's tables."""
-        table: Table = self._backend.table(name)
+        table: Table = self.dialect.backend.table(name)
         return table
 
     def rows(self, expression: Any) -> list[dict[str, Any]]:
         """Run an expression with few rows."""
-        return fetch(self._backend, expression)
+        return self.dialect.fetch(expression)
 
     def begin(self, expression: Any) -> Callable[[], list[dict[str, Any]]]:
         """Begin to run an expression, on a second connection if the engine has one; the function returned waits for its rows."""
         if self.second is None:
             return lambda: self.rows(expression)
-        wait = self.second.begin(self._backend.compile(expression))
+        wait = self.second.begin(self.dialect.backend.compile(expression))
         return lambda: named(expression, wait())
 
     def temporary(self, expression: Table) -> Table:
         """Run an expression into a temporary table of the engine, and return that table."""
-        self._temporary += 1
-        table: Table = materialise(self._backend, expression, f"report_{self._temporary}_")
+        table: Table = self.dialect.materialise(expression, self._new_name())
         return table
 
     def shallow(self, expression: Table) -> Table:
         """Return an expression that others can be built on: SQLite's parser gives up on selections nested deeply."""
-        return self.temporary(expression) if self._backend.name == "sqlite" else expression
+        table: Table = self.dialect.shallow(expression, self._new_name())
+        return table
+
+    def _new_name(self) -> str:
+        self._temporary += 1
+        return f"report_{self._temporary}_"
 
     def equals(self, table: Table, column: str, value: str) -> Any:
         """Return the condition that a column has a value, for a query that reads all rows that have it."""
         condition = table[column] == value
-        return self.likely(condition) if is_common(self._backend, table, column, value) else condition
+        return self.likely(condition) if self.dialect.is_common(table, column, value) else condition
 
     def likely(self, condition: Any) -> Any:
         """Mark a condition that nearly all rows meet, so that the engine does not search for them."""
-        return likely(self._backend, condition)
+        return self.dialect.likely(condition)
 
     def has_rows(self, name: str) -> bool:
         """Check whether a table has rows; most stores link no visitors, and need no joins for it."""

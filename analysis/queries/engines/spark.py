@@ -14,75 +14,35 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from events.lake import MANIFEST, REPEATS, TABLES
-from events.stores.sql_store import is_integer
+from events.stores.urls import SparkUrl, missing_extra
 from experiments.errors import StoreError
 
 if TYPE_CHECKING:
     from pyspark import SparkConf
     from pyspark.sql import DataFrame, SparkSession
 
+SQL_TYPES = {"integer": "BIGINT", "text": "STRING"}
 ANSWER_S = 40.0  # within which a cluster takes an application and does its first task
 
 
-@dataclass(frozen=True, slots=True)
-class SparkStore:
-    """
-    What a URL names.
-
-    Attributes:
-        host, port: Of the cluster's master.
-        lake: A folder that all machines of the cluster see at the same path, or a URL that Spark can read, such as `s3a://...`.
-    """
-
-    host: str
-    port: int
-    lake: str
-
-    @property
-    def folder(self) -> Path | None:
-        """The lake, where it is a folder."""
-        return None if "://" in self.lake else Path(self.lake).resolve()
-
-    def path(self, name: str) -> str:
-        """Give where Spark finds a part of the lake; characters that would match others stand for themselves."""
-        root = self.lake.rstrip("/") if self.folder is None else f"file://{self.folder}"
-        return re.sub(r"([\\*?\[\]{}])", r"\\\1", f"{root}/{name}")
-
-
-def parse(url: str) -> SparkStore:
-    """
-    Read `spark://HOST:PORT?lake=DIR`.
-
-    Raises:
-        StoreError: It is not of that form.
-    """
-    found = re.fullmatch(r"spark://([^/?#@:]+):(\d{1,5})/?\?lake=(.+)", url)
-    if not found:
-        shown = re.sub("//[^/]*@", "//", url)
-        raise StoreError(f"--store: found {shown!r}; wanted spark://HOST:PORT?lake=DIR")
-    return SparkStore(found[1], int(found[2]), found[3])
-
-
 @contextmanager
-def connected(url: str) -> Iterator[Any]:
+def connected(store: SparkUrl) -> Iterator[Any]:
     """
     Run an application on a cluster, with a view of every table of the lake; give its Ibis backend.
 
     Raises:
         StoreError: There is no lake, no cluster that does anything, no Java or no PySpark.
     """
-    store = parse(url)
     if store.folder is not None and not (store.folder / MANIFEST).is_file():
         raise StoreError(f"--store: found no {MANIFEST} in {store.folder}; wanted a lake that `crosslift export` wrote")
     try:
         import ibis.backends.pyspark
     except ImportError as error:
-        raise StoreError(f"--store: Spark wants the extra: pip install 'crosslift[spark]' ({error})") from None
+        raise missing_extra("Spark", "spark", error) from None
     _refuse_unreachable(store)
     with tempfile.TemporaryDirectory(prefix="crosslift-spark-") as folder, _session(store, Path(folder)) as session:
         _show_tables(session, store)
@@ -115,7 +75,7 @@ def _collect(frame: "DataFrame") -> list[Any]:
         return list(frame.collect())
 
 
-def _refuse_unreachable(store: SparkStore) -> None:
+def _refuse_unreachable(store: SparkUrl) -> None:
     """Spark itself would go on trying for a minute."""
     try:
         socket.create_connection((store.host, store.port), timeout=5).close()
@@ -124,7 +84,7 @@ def _refuse_unreachable(store: SparkStore) -> None:
         raise StoreError(f"--store: {found}; wanted the master of a Spark cluster") from None
 
 
-def _settings(store: SparkStore, folder: Path) -> "SparkConf":
+def _settings(store: SparkUrl, folder: Path) -> "SparkConf":
     from pyspark import SparkConf
 
     settings = {
@@ -146,7 +106,7 @@ def _settings(store: SparkStore, folder: Path) -> "SparkConf":
 
 
 @contextmanager
-def _session(store: SparkStore, folder: Path) -> Iterator["SparkSession"]:
+def _session(store: SparkUrl, folder: Path) -> Iterator["SparkSession"]:
     """Start a driver and its application, and end both."""
     from py4j.protocol import Py4JError
     from pyspark import SparkContext
@@ -204,15 +164,15 @@ def _driver(settings: "SparkConf", log: Path) -> Iterator[Any]:
         SparkContext._gateway = SparkContext._jvm = None
 
 
-def _show_tables(session: "SparkSession", store: SparkStore) -> None:
+def _show_tables(session: "SparkSession", store: SparkUrl) -> None:
     """Make a view of every table's files, or of no rows where it has none."""
     if not _has(session, store, MANIFEST):
         raise StoreError(f"--store: found no {MANIFEST} in {store.lake}; wanted a lake that `crosslift export` wrote")
     for name, table in TABLES.items():
-        columns = {one: "BIGINT" if is_integer(one) else "STRING" for one in table.columns}
+        columns = {column.name: SQL_TYPES[column.kind] for column in table.columns}
         if _has(session, store, name):
             read = session.read.schema(", ".join(f"{one} {kind}" for one, kind in columns.items()))
-            rows = read.option("recursiveFileLookup", True).parquet(store.path(name))
+            rows = read.option("recursiveFileLookup", True).parquet(_path(store, name))
         elif name == "repeats":
             rows = session.sql(REPEATS)
         else:
@@ -220,13 +180,13 @@ def _show_tables(session: "SparkSession", store: SparkStore) -> None:
         rows.createOrReplaceTempView(name)
 
 
-def _has(session: "SparkSession", store: SparkStore, name: str) -> bool:
+def _has(session: "SparkSession", store: SparkUrl, name: str) -> bool:
     """Tell whether a lake has a file or folder, wherever the lake is."""
     from py4j.protocol import Py4JError
     from pyspark.errors import AnalysisException, PySparkException
 
     try:
-        session.read.text(store.path(name))
+        session.read.text(_path(store, name))
     except AnalysisException as error:
         if error.getCondition() == "PATH_NOT_FOUND":
             return False
@@ -234,6 +194,12 @@ def _has(session: "SparkSession", store: SparkStore, name: str) -> bool:
     except (PySparkException, Py4JError) as error:
         raise StoreError(f"--store: Spark cannot read {store.lake}: {_first_line(error)}") from None
     return True
+
+
+def _path(store: SparkUrl, name: str) -> str:
+    """Return where Spark finds a part of the lake; characters that would match others stand for themselves."""
+    root = store.lake.rstrip("/") if store.folder is None else f"file://{store.folder}"
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", f"{root}/{name}")
 
 
 def _first_line(error: object) -> str:

@@ -2,41 +2,26 @@
 
 import logging
 import os
-import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from events.records import AnyRecord, Exposure, Interaction, Order, Refund
+from events.records import EventRecord, Exposure, Interaction, Order, Refund
 from events.stores.group_commit import GroupCommit
 from events.stores.postgres.migrations import MIGRATIONS
 from events.stores.protocol import Fetch
-from events.stores.sql_store import (
-    EARLIER_EXPOSURE,
-    EARLIER_INTERACTION,
-    EXPOSURE,
-    INTERACTION,
-    LINE,
-    NEWER_ORDER,
-    NEWER_REFUND,
-    ORDER_STATE,
-    ORDER_UPDATES,
-    REFUND,
-    Execute,
-    SqlStore,
-    attributes_text,
-    is_integer,
-    order_state,
-    updates,
-)
+from events.stores.record_rows import LINE_COLUMNS, RECORD_TABLES, RecordTable, Row, line_rows
+from events.stores.sql_store import Execute, SqlStore
+from events.stores.tables import ORDER_LINES, Table
+from events.stores.urls import PostgresUrl
 from experiments.errors import StoreError
 
 CONNECT_S = 5
@@ -49,104 +34,60 @@ _CATALOGUE_LOCK, _ORDERS_LOCK = 0x63726F73, 0x6C696674
 
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # the requests that fail say so already
 
-Row = tuple[Any, ...]
+Connection = psycopg.Connection[Row]
+_ARRAYS = {"integer": "bigint[]", "text": "text[]"}
 
 
-def _values(columns: Sequence[str]) -> str:
-    arrays = ("%s::bigint[]" if is_integer(name) else "%s::text[]" for name in columns)
-    return f"unnest({', '.join(arrays)}) AS sent({', '.join(columns)})"
+def _values(table: Table, columns: Sequence[str]) -> str:
+    kinds = {column.name: column.kind for column in table.columns}
+    arrays = ", ".join(f"%s::{_ARRAYS[kinds[name]]}" for name in columns)
+    return f"unnest({arrays}) AS sent({', '.join(columns)})"
 
 
-def _upsert(
-    table: str, columns: Sequence[str], key: Sequence[str], changes: str, wins: str, worked_out: Mapping[str, str] = {}
-) -> str:
-    """Give the statement that upserts rows sent as arrays, and columns that are worked out of them."""
-    named = ", ".join([*columns, *worked_out])
-    selected = ", ".join([*columns, *worked_out.values()])
+def _upsert(records: RecordTable, computed: Mapping[str, str] = {}) -> str:
+    """Return the statement that upserts rows sent as arrays, and columns that are computed from them."""
+    table = records.table
+    named = ", ".join([*records.columns, *computed])
+    selected = ", ".join([*records.columns, *computed.values()])
     return (
-        f"INSERT INTO {table} ({named}) SELECT {selected} FROM {_values(columns)}"  # noqa: S608
-        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes} WHERE {wins}"
-        f" RETURNING {', '.join(f'{table}.{name}' for name in key)}, {table}.xmax = 0"  # xmax is 0 in a row that is new
+        f"INSERT INTO {table.name} ({named}) SELECT {selected} FROM {_values(table, records.columns)}"  # noqa: S608
+        f" ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {records.changes} WHERE {records.wins}"
+        # xmax is 0 in a row that is new
+        f" RETURNING {', '.join(f'{table.name}.{name}' for name in table.key)}, {table.name}.xmax = 0"
     )
 
 
-_REFUNDS = (
+_SUM_OF_REFUNDS = (
     "SELECT coalesce(sum(refunded_minor), 0) FROM refunds"
     " WHERE refunds.shop = {0}.shop AND refunds.order_id = {0}.order_id"
 )
-_INSERT_LINES = f"INSERT INTO order_lines ({', '.join(LINE)}) SELECT {', '.join(LINE)} FROM {_values(LINE)}"  # noqa: S608
+_LINES = ", ".join(LINE_COLUMNS)
+_INSERT_LINES = f"INSERT INTO order_lines ({_LINES}) SELECT {_LINES} FROM {_values(ORDER_LINES, LINE_COLUMNS)}"  # noqa: S608
 _DELETE_LINES = (
     "DELETE FROM order_lines USING unnest(%s::text[], %s::text[]) AS sent(shop, order_id)"
     " WHERE order_lines.shop = sent.shop AND order_lines.order_id = sent.order_id"
 )
 _APPLY_REFUNDS = (
-    f"UPDATE orders SET refunded_minor = greatest(stated_refunded_minor, ({_REFUNDS.format('orders')}))"  # noqa: S608
+    f"UPDATE orders SET refunded_minor = greatest(stated_refunded_minor, ({_SUM_OF_REFUNDS.format('orders')}))"  # noqa: S608
     " FROM unnest(%s::text[], %s::text[]) AS sent(shop, order_id)"
     " WHERE orders.shop = sent.shop AND orders.order_id = sent.order_id"
 )
-
-
-_UPSERT_ORDER = _upsert(
-    "orders",
-    ORDER_STATE,
-    ("shop", "order_id"),
-    ORDER_UPDATES,
-    NEWER_ORDER,
-    {"refunded_minor": f"greatest(stated_refunded_minor, ({_REFUNDS.format('sent')}))"},
-)
-
-
-@dataclass(frozen=True)
-class _Table:
-    """How records of one kind are written: rows, a statement that gives the keys it wrote, and what follows from it."""
-
-    name: str
-    columns: Sequence[str]
-    key: slice
-    row: Callable[[Any], Row]
-    upsert: str
-    updates_count: bool  # whether a changed row counts as new
-
-
-_exposure_values = attrgetter(*EXPOSURE[:5])
-_TABLES: dict[type, _Table] = {
-    Exposure: _Table(
-        "exposures",
-        EXPOSURE,
-        slice(0, 3),
-        lambda one: (*_exposure_values(one), attributes_text(one.attributes), int(one.bot)),
-        _upsert("exposures", EXPOSURE, EXPOSURE[:3], updates(EXPOSURE[3:]), EARLIER_EXPOSURE),
-        updates_count=False,
-    ),
-    Interaction: _Table(
-        "interactions",
-        INTERACTION,
-        slice(0, 1),
-        attrgetter(*INTERACTION),
-        _upsert("interactions", INTERACTION, INTERACTION[:1], updates(INTERACTION[1:]), EARLIER_INTERACTION),
-        updates_count=False,
-    ),
-    Order: _Table("orders", ORDER_STATE, slice(0, 2), order_state, _UPSERT_ORDER, updates_count=True),
-    Refund: _Table(
-        "refunds",
-        REFUND,
-        slice(0, 3),
-        attrgetter(*REFUND),
-        _upsert("refunds", REFUND, REFUND[:3], updates(REFUND[3:]), NEWER_REFUND),
-        updates_count=True,
-    ),
+_COMPUTED: Mapping[type, Mapping[str, str]] = {
+    Order: {"refunded_minor": f"greatest(stated_refunded_minor, ({_SUM_OF_REFUNDS.format('sent')}))"},
 }
+_UPSERTS = {kind: _upsert(records, _COMPUTED.get(kind, {})) for kind, records in RECORD_TABLES.items()}
 
 
 class PostgresStore(SqlStore):
     """The Store on PostgreSQL 13 or newer; safe for several servers, which migrate and write at once."""
 
-    def __init__(self, url: str) -> None:
-        self.url = _without_password(url)
-        self._url = url
+    def __init__(self, url: PostgresUrl) -> None:
+        _refuse_unreadable(url.text)
+        self.url = url.shown
+        self._url = url.text
         self._groups = GroupCommit(self._commit)
         self._pool = ConnectionPool(
-            url,
+            url.text,
             min_size=1,
             max_size=CONNECTIONS,
             timeout=WAIT_S,
@@ -155,22 +96,22 @@ class PostgresStore(SqlStore):
             open=False,
         )
         try:
-            with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_S) as connection:
+            with psycopg.connect(url.text, autocommit=True, connect_timeout=CONNECT_S) as connection:
                 _migrate(connection)
         except psycopg.Error as error:
             raise StoreError(f"{self.url}: cannot be opened: {_one_line(error)}") from None
         self._pool.open()
 
-    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+    def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
         """Write records in one transaction, with those of other threads; Store.write says what is kept."""
         return self._groups.write(records, durable) if records else []
 
-    def _commit(self, batches: Sequence[Sequence[AnyRecord]], durable: bool) -> list[list[bool]]:
+    def _commit(self, batches: Sequence[Sequence[EventRecord]], durable: bool) -> list[list[bool]]:
         records = [record for batch in batches for record in batch]
         fresh = iter(self._tried_twice(lambda connection: _write(connection, records, durable)))
         return [[next(fresh) for _ in batch] for batch in batches]
 
-    def _tried_twice(self, work: Callable[["psycopg.Connection[Row]"], list[bool]]) -> list[bool]:
+    def _tried_twice(self, work: Callable[[Connection], list[bool]]) -> list[bool]:
         """Try again on another connection: one that has idled since a restart fails, and every write is idempotent."""
         try:
             with self._connection() as connection:
@@ -181,7 +122,7 @@ class PostgresStore(SqlStore):
             return work(connection)
 
     @contextmanager
-    def _connection(self) -> Iterator["psycopg.Connection[Row]"]:
+    def _connection(self) -> Iterator[Connection]:
         try:
             with self._pool.connection() as connection:
                 yield connection
@@ -237,34 +178,42 @@ class PostgresStore(SqlStore):
             return connection.execute(_marked(query), values).fetchall()
 
 
-def _write(connection: "psycopg.Connection[Row]", records: Sequence[AnyRecord], durable: bool) -> list[bool]:
+def _write(connection: Connection, records: Sequence[EventRecord], durable: bool) -> list[bool]:
     kind = type(records[0])
     if len(records) >= COPIED and kind in (Exposure, Interaction) and all(type(record) is kind for record in records):
-        rows = sorted(map(_TABLES[kind].row, records))
-        if _copy(connection, _TABLES[kind], rows, durable):
+        rows = sorted(map(RECORD_TABLES[kind].row, records))
+        if _copy(connection, RECORD_TABLES[kind], rows, durable):
             return [True] * len(records)
     return _upsert_all(connection, records, durable)
 
 
-def _copy(connection: "psycopg.Connection[Row]", table: _Table, rows: Sequence[Row], durable: bool) -> bool:
-    """Write many rows the fastest way; False where some were there already, and then nothing is written."""
-    sent, named = f"sent_{table.name}", ", ".join(table.columns)
+def _copy(connection: Connection, table: RecordTable, rows: Sequence[Row], durable: bool) -> bool:
+    """Write many rows the fastest way; return False where some were there already, and then nothing is written."""
+    name, named = table.table.name, ", ".join(table.columns)
     with connection.transaction() as transaction:
         if not durable:
             connection.execute("SET LOCAL synchronous_commit TO off")
-        connection.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {sent} (LIKE {table.name}) ON COMMIT DELETE ROWS")
+        connection.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS sent_{name} (LIKE {name}) ON COMMIT DELETE ROWS")
         with connection.cursor() as cursor:
-            with cursor.copy(f"COPY {sent} ({named}) FROM STDIN") as copy:
+            with cursor.copy(f"COPY sent_{name} ({named}) FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row(row)
-            insert = f"INSERT INTO {table.name} ({named}) SELECT {named} FROM {sent} ON CONFLICT DO NOTHING"  # noqa: S608
+            insert = f"INSERT INTO {name} ({named}) SELECT {named} FROM sent_{name} ON CONFLICT DO NOTHING"  # noqa: S608
             if cursor.execute(insert).rowcount == len(rows):
                 return True
         raise psycopg.Rollback(transaction)
     return False
 
 
-def _upsert_all(connection: "psycopg.Connection[Row]", records: Sequence[AnyRecord], durable: bool) -> list[bool]:
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A row to be written, and the position of its record."""
+
+    index: int
+    row: Row
+
+
+def _upsert_all(connection: Connection, records: Sequence[EventRecord], durable: bool) -> list[bool]:
     fresh = [False] * len(records)
     with connection.transaction():
         if not durable:
@@ -272,63 +221,51 @@ def _upsert_all(connection: "psycopg.Connection[Row]", records: Sequence[AnyReco
         if any(isinstance(record, (Order, Refund)) for record in records):
             # An order must see refunds that another process writes just now, and they the order.
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_ORDERS_LOCK,))
-        for kind, table in _TABLES.items():
-            mine = [index for index, record in enumerate(records) if type(record) is kind]
-            for round_ in _rounds(mine, [table.row(records[index]) for index in mine], table.key):
-                written = _upsert_round(connection, table, round_)
-                for key, index in round_.items():
-                    fresh[index[0]] = key in written and (table.updates_count or written[key])
-                _follow_up(connection, kind, records, [round_[key] for key in written])
+        for kind, table in RECORD_TABLES.items():
+            sent = [_Sent(index, table.row(record)) for index, record in enumerate(records) if type(record) is kind]
+            for batch in _unique_keys(sent, table):
+                written = _upsert_batch(connection, _UPSERTS[kind], batch)
+                for key, one in batch.items():
+                    fresh[one.index] = key in written and (table.updates_count or written[key])
+                _follow_up(connection, [records[batch[key].index] for key in written])
     return fresh
 
 
-def _rounds(indices: Sequence[int], rows: Sequence[Row], key: slice) -> Iterator[dict[Row, tuple[int, Row]]]:
-    """Split rows so that none holds a key twice, which one upsert refuses; keys in order, so that writers never cross."""
-    waiting = list(zip(indices, rows, strict=True))
+def _unique_keys(sent: Sequence[_Sent], table: RecordTable) -> Iterator[dict[Row, _Sent]]:
+    """Split rows so that no part holds a key twice, which one upsert refuses; keys in order, so that writers never cross."""
+    waiting = list(sent)
     while waiting:
-        round_: dict[Row, tuple[int, Row]] = {}
-        later = []
-        for index, row in waiting:
-            if row[key] in round_:
-                later.append((index, row))
-            else:
-                round_[row[key]] = (index, row)
-        yield dict(sorted(round_.items()))
+        batch: dict[Row, _Sent] = {}
+        later = [one for one in waiting if batch.setdefault(table.key_of(one.row), one) is not one]
+        yield dict(sorted(batch.items(), key=itemgetter(0)))
         waiting = later
 
 
-def _upsert_round(
-    connection: "psycopg.Connection[Row]", table: _Table, round_: dict[Row, tuple[int, Row]]
-) -> dict[Row, bool]:
-    """Give the keys that were written, and whether each was new."""
-    columns = [list(column) for column in zip(*(row for _, row in round_.values()), strict=True)]
-    return {tuple(row[:-1]): bool(row[-1]) for row in connection.execute(table.upsert, columns)}
+def _arrays(rows: Iterable[Row]) -> list[list[Any]]:
+    """Return rows as one array for each column."""
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _follow_up(
-    connection: "psycopg.Connection[Row]",
-    kind: type,
-    records: Sequence[AnyRecord],
-    written: Sequence[tuple[int, Row]],
-) -> None:
-    """Replace the lines of the orders that were written; count the refunds into their orders."""
-    if kind not in (Order, Refund) or not written:
-        return
-    keys = [list(column) for column in zip(*(row[:2] for _, row in written), strict=True)]
-    if kind is Refund:
-        connection.execute(_APPLY_REFUNDS, keys)
-        return
-    connection.execute(_DELETE_LINES, keys)
-    lines = [
-        (*row[:2], *(getattr(line, name) for name in LINE[2:]))
-        for index, row in written
-        for line in records[index].lines  # type: ignore[union-attr]
-    ]
+def _upsert_batch(connection: Connection, upsert: str, batch: Mapping[Row, _Sent]) -> dict[Row, bool]:
+    """Return the keys that were written, and whether each was new."""
+    written = connection.execute(upsert, _arrays(one.row for one in batch.values()))
+    return {tuple(key): bool(is_new) for *key, is_new in written}
+
+
+def _follow_up(connection: Connection, written: Sequence[EventRecord]) -> None:
+    """Replace the lines of the orders that were written; add the refunds to their orders."""
+    orders = [record for record in written if isinstance(record, Order)]
+    refunds = [record for record in written if isinstance(record, Refund)]
+    if refunds:
+        connection.execute(_APPLY_REFUNDS, _arrays((refund.shop, refund.order_id) for refund in refunds))
+    if orders:
+        connection.execute(_DELETE_LINES, _arrays((order.shop, order.order_id) for order in orders))
+    lines = [row for order in orders for row in line_rows(order)]
     if lines:
-        connection.execute(_INSERT_LINES, [list(column) for column in zip(*lines, strict=True)])
+        connection.execute(_INSERT_LINES, _arrays(lines))
 
 
-def _migrate(connection: "psycopg.Connection[Row]") -> None:
+def _migrate(connection: Connection) -> None:
     """Apply what is missing; of several servers that start at once one does, and the others wait."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CATALOGUE_LOCK,))
@@ -353,11 +290,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _without_password(url: str) -> str:
-    """Give the URL as it may be shown."""
+def _refuse_unreadable(url: str) -> None:
     try:
         psycopg.conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        wanted = "wanted postgresql://user@host/database"
-        raise StoreError(f"--store: found a URL that cannot be read ({_one_line(error)}); {wanted}") from None
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1@", re.sub(r"([?&])password=[^&]*", r"\1", url))
+        raise StoreError(f"--store: must be postgresql://USER@HOST/DATABASE, got {_one_line(error)}") from None

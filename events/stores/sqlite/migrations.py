@@ -1,25 +1,40 @@
-"""The tables, as migrations that sqlite-utils applies and records; docs/schema.md says what each column means."""
+"""
+The history of the tables, as migrations that sqlite-utils applies and records; none is ever changed.
 
-from typing import Any
+sqlite-utils is imported late: it loads pandas where that is installed, and a server's workers never migrate.
+"""
 
-from sqlite_utils import Database
-from sqlite_utils.db import Table
-from sqlite_utils.migrations import Migrations
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from events.stores.sql_store import EXPOSURE, is_integer, quarantine_digest
+from events.stores.sql_store import quarantine_digest
 
-MIGRATIONS = Migrations("crosslift")
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 
-def _create(db: Database, name: str, columns: dict[str, Any], pk: str | tuple[str, ...], optional: str = "") -> None:
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply the migrations that the database does not have yet."""
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations("crosslift")
+    for name, migration in MIGRATIONS.items():
+        migrations(name=name)(migration)
+    migrations.apply(Database(connection, execute_plugins=False))
+
+
+def _create(db: "Database", name: str, columns: dict[str, Any], pk: str | tuple[str, ...], optional: str = "") -> None:
+    from sqlite_utils.db import Table
+
     table = db[name]
     assert isinstance(table, Table)  # noqa: S101  a view has no create(); none has this name
     required = set(columns) - set(optional.split())
     table.create(columns, pk=pk, not_null=required, strict=True)
 
 
-@MIGRATIONS(name="001_tables")
-def create_tables(db: Database) -> None:
+def create_tables(db: "Database") -> None:
     """Create every table of the first version."""
     _create(
         db,
@@ -63,16 +78,14 @@ def create_tables(db: Database) -> None:
     _create(db, "secrets", {"name": str, "value": str}, pk="name")
 
 
-@MIGRATIONS(name="002_identities")
-def create_identities(db: Database) -> None:
-    """Remember which unit a customer is, so that a second device joins it."""
+def create_identities(db: "Database") -> None:
+    """Store the unit of each customer, so that a second device joins it."""
     identities = {"customer_id": str, "unit_id": str, "company_id": str, "linked_at_ms": int}
     _create(db, "identities", identities, pk="customer_id", optional="company_id")
 
 
-@MIGRATIONS(name="003_refunds")
-def create_refunds(db: Database) -> None:
-    """Let refunds add up beside what orders state, tell a repeated payload, and remember where lakes are."""
+def create_refunds(db: "Database") -> None:
+    """Let refunds add up besides what orders state, recognise a repeated payload, and remember where lakes are."""
     refunds = {"shop": str, "order_id": str, "refund_id": str, "refunded_at_ms": int, "currency": str}
     _create(db, "refunds", {**refunds, "refunded_minor": int}, pk=("shop", "order_id", "refund_id"))
     db.execute("ALTER TABLE orders ADD COLUMN stated_refunded_minor INTEGER NOT NULL DEFAULT 0")
@@ -86,19 +99,25 @@ def create_refunds(db: Database) -> None:
     _create(db, "lakes", {"path": str}, pk="path")
 
 
-@MIGRATIONS(name="004_paid_refunds")
-def add_paid_refunds(db: Database) -> None:
-    """Keep what a refund's transactions paid back beside what its lines say."""
+def add_paid_refunds(db: "Database") -> None:
+    """Store what a refund's transactions paid back, besides what its lines say."""
     db.execute("ALTER TABLE refunds ADD COLUMN paid_minor INTEGER")
     db.execute("ALTER TABLE refunds ADD COLUMN discrepancy_minor INTEGER")
 
 
-@MIGRATIONS(name="005_kept_tallies")
-def keep_tallies(db: Database) -> None:
-    """Let reports keep what they counted of days that are over, and log whatever changes such a day's exposures."""
+def keep_tallies(db: "Database") -> None:
+    """Store what reports counted of past days, and log whatever changes the exposures of such a day."""
     kept = {"experiment": str, "announced_at_ms": int, "until_ms": int, "content": str}
     _create(db, "kept_tallies", kept, pk="experiment")
-    columns = {name: int if is_integer(name) else str for name in EXPOSURE}
+    columns = {
+        "experiment": str,
+        "unit_id": str,
+        "variant": str,
+        "epoch": int,
+        "exposed_at_ms": int,
+        "attributes": str,
+        "bot": int,
+    }
     _create(db, "late_exposures", {"id": int, **columns, "sign": int}, pk="id")
     db.execute("CREATE INDEX exposures_by_time ON exposures (exposed_at_ms)")
     for event, sides in (("INSERT", {"NEW": 1}), ("UPDATE", {"OLD": -1, "NEW": 1}), ("DELETE", {"OLD": -1})):
@@ -112,7 +131,7 @@ def keep_tallies(db: Database) -> None:
             """)  # noqa: S608
 
 
-def _create_orders(db: Database) -> None:
+def _create_orders(db: "Database") -> None:
     money = ("gross_minor", "discount_minor", "shipping_minor", "tax_minor", "refunded_minor", "cost_minor")
     _create(
         db,
@@ -157,3 +176,13 @@ def _create_orders(db: Database) -> None:
         pk=("shop", "order_id", "line_id"),
         optional="cost_minor offer_experiment offer_variant bundle_id",
     )
+
+
+MIGRATIONS: Mapping[str, Callable[["Database"], None]] = {
+    "001_tables": create_tables,
+    "002_identities": create_identities,
+    "003_refunds": create_refunds,
+    "004_paid_refunds": add_paid_refunds,
+    "005_kept_tallies": keep_tallies,
+}
+SCHEMA_VERSION = max(MIGRATIONS)

@@ -10,14 +10,15 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from events.records import AnyRecord
+from events.records import EventRecord
 from events.stores.group_commit import GroupCommit
 from events.stores.protocol import Fetch
 from events.stores.sql_store import Execute, SqlStore
+from events.stores.sqlite.migrations import SCHEMA_VERSION, migrate
 from events.stores.sqlite.writes import Group
+from events.stores.urls import SqliteUrl
 from experiments.errors import StoreBusy, StoreError
 
-SCHEMA_VERSION = "005_kept_tallies"  # the last migration of events/stores/sqlite/migrations.py
 BUSY_S = 10.0  # how long a writer waits for another process
 FETCHED_AT_ONCE = 10_000
 _OWN_FAULTS = (
@@ -31,9 +32,9 @@ _OWN_FAULTS = (
 class SqliteStore(SqlStore):
     """The Store on SQLite: one connection that writes, shared by the threads of a process, and one that reads."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.path = url.removeprefix("sqlite:///")
+    def __init__(self, url: SqliteUrl) -> None:
+        self.url = url.text
+        self.path = str(url.path)
         self._lock = threading.Lock()
         self._synchronous = ""
         self._groups = GroupCommit(self._commit, self._turn)
@@ -49,7 +50,7 @@ class SqliteStore(SqlStore):
                     self._migrate()
                 self._reading = opened.enter_context(closing(self._connect()))  # readers of a WAL wait for no writer
             except (sqlite3.Error, OSError) as error:
-                raise StoreError(f"{url}: cannot be opened: {error}") from None
+                raise StoreError(f"{self.url}: cannot be opened: {error}") from None
             self._opened = opened.pop_all()
 
     def _connect(self) -> sqlite3.Connection:
@@ -69,11 +70,11 @@ class SqliteStore(SqlStore):
                     raise
                 time.sleep(0.02)
 
-    def write(self, records: Sequence[AnyRecord], durable: bool = True) -> list[bool]:
+    def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
         """Write records in one transaction, with those of other threads; Store.write says what is kept."""
         return self._groups.write(records, durable) if records else []
 
-    def _commit(self, batches: Sequence[Sequence[AnyRecord]], durable: bool) -> list[list[bool]]:
+    def _commit(self, batches: Sequence[Sequence[EventRecord]], durable: bool) -> list[list[bool]]:
         group = Group(batches)
         with self._told():
             self._synchronise("FULL" if durable else "NORMAL")
@@ -202,14 +203,9 @@ class SqliteStore(SqlStore):
         return bool(newest == SCHEMA_VERSION)
 
     def _migrate(self) -> None:
-        # Imported late: sqlite-utils loads pandas where it is installed, and a server's workers never migrate.
-        from sqlite_utils import Database
-
-        from events.stores.sqlite.migrations import MIGRATIONS
-
         with self._transaction():  # of several processes that start at once, one migrates and the others wait
             if not self._is_current():
-                MIGRATIONS.apply(Database(self._connection, execute_plugins=False))
+                migrate(self._connection)
 
 
 def _content_hash(*values: object) -> int:

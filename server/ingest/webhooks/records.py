@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from events.records import AnyRecord, Order
+from events.records import EventRecord, Order
 from events.stores.protocol import Store
-from events.stores.stored_orders import stored_order
+from events.stores.record_rows import stored_order
 from experiments.declarations.model import OrderRules
 from experiments.errors import RequestError
 from experiments.refusals import describe
@@ -20,7 +20,7 @@ READERS: Mapping[str, Read] = {"shopify": read_shopify, "woocommerce": read_wooc
 DELETED = ("orders/delete", "order.deleted")  # their payload is an id, and nothing else
 
 
-def records_of(source: str, content: bytes | str, live: Live, store: Store, received_at_ms: int) -> list[AnyRecord]:
+def records_of(source: str, content: bytes | str, live: Live, store: Store, received_at_ms: int) -> list[EventRecord]:
     """
     Read a webhook's orders and refunds.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from events.records import AnyRecord
+from events.records import EventRecord
 from events.stores.protocol import Store
 from experiments.errors import RequestError, StoreError
 from server.assign.declarations import Declarations, Live
@@ -64,7 +64,7 @@ def webhooks(store: Store, declarations: Declarations, counts: Counts, clock_ms:
     return blueprint
 
 
-def _read(source: str, content: bytes, live: Live, store: Store, now_ms: int) -> tuple[list[AnyRecord], str]:
+def _read(source: str, content: bytes, live: Live, store: Store, now_ms: int) -> tuple[list[EventRecord], str]:
     """Give a webhook's records, or why there are none."""
     try:
         return records_of(source, content, live, store, now_ms), ""

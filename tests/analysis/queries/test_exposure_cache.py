@@ -27,7 +27,7 @@ START = TODAY - 20 * DAY
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few hundred exposures be worth keeping."""
-    monkeypatch.setattr(exposure_cache, "WORTH", 100)
+    monkeypatch.setattr(exposure_cache, "MIN_EXPOSURES", 100)
 
 
 def _world(url: str, configs: Path) -> World:
@@ -69,8 +69,8 @@ def _kept_until(store: Store) -> int | None:
 def _from_scratch(world: World, as_of: int) -> dict[str, Any]:
     """Report with nothing kept."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.queries.exposures.find", lambda *_: None)
-        patch.setattr("analysis.queries.exposures.worth_keeping", lambda *_: None)
+        patch.setattr("analysis.queries.exposures.read_cache", lambda *_: None)
+        patch.setattr("analysis.queries.exposures.worth_storing_until", lambda *_: None)
         return report("ab", _url(world), world.configs, as_of).to_dict()
 
 

@@ -147,11 +147,11 @@ def test_an_empty_store_has_reasons(world: World) -> None:
 def test_a_store_that_is_not_there_says_so(world: World, tmp_path: Path) -> None:
     """Neither made nor mistaken for an empty one."""
     for url in (f"sqlite:///{tmp_path}/none.db", "mysql://x"):
-        with pytest.raises(StoreError, match="--store: found"):
+        with pytest.raises(StoreError, match=r"--store: (must be a store|mysql needs)"):
             report("ab", url, world.configs)
     assert not (tmp_path / "none.db").exists()
     (tmp_path / "empty.db").touch()
-    with pytest.raises(StoreError, match="wanted a crosslift store"):
+    with pytest.raises(StoreError, match="a crosslift store"):
         report("ab", f"sqlite:///{tmp_path}/empty.db", world.configs)
 
 

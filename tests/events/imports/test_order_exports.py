@@ -147,8 +147,11 @@ def test_old_shopify_files_have_no_id_and_no_source(imports: Imports) -> None:
     [
         ([SECOND], "orders.csv:2: Total, Subtotal: found nothing; wanted an order's first row"),
         ([{**ORDER, "Total": "12,00"}], "orders.csv:2: total: found `12,00`; wanted an amount"),
-        ([{**ORDER, "Currency": "EUR"}], "currency: found EUR; wanted USD"),
-        ([{**ORDER, "Created at": "May 1"}], "found `May 1`; wanted a time"),
+        (
+            [{**ORDER, "Currency": "EUR"}],
+            "currency: must be USD, the shop's, or one of orders.rates in shop.yaml, got EUR",
+        ),
+        ([{**ORDER, "Created at": "May 1"}], "must be a time such as 2026-05-01T12:00:00Z, got `May 1`"),
         ([{**ORDER, "Lineitem quantity": "two"}], "quantity: found `two`; wanted a whole number"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events import Exposure, Interaction, Order, Refund, Store, open_store
-from events.records import AnyRecord
+from events.records import EventRecord
 from experiments import StoreError
 from tests.support.postgres import PostgresServer
 
@@ -202,7 +202,7 @@ def emptied(store: Store) -> Store:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_does_not_matter(
-    both_stores: list[Store], events: list[AnyRecord], dice: random.Random
+    both_stores: list[Store], events: list[EventRecord], dice: random.Random
 ) -> None:
     """Shuffled, repeated and split, the same history gives the same tables, and the same ones in both stores."""
     found = []
@@ -320,7 +320,7 @@ def test_the_store_is_durable_wal(store: Store) -> None:
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:///", "crosslift.db", ""])
 def test_a_url_that_names_no_store_says_what_is_wanted(url: str) -> None:
     """One line, with what was found."""
-    with pytest.raises(StoreError, match="wanted sqlite:///FILE"):
+    with pytest.raises(StoreError, match="--store: must be sqlite:///FILE"):
         open_store(url)
 
 

@@ -259,4 +259,4 @@ def test_interactions_read_as_one_list_are_what_they_are_alone(api: Api, store: 
     late = {**CLICK, "occurred_at_ms": NOW - 8 * 86_400_000}
     assert "more than 7 days ago" in api.events(late)["rejected"][0]["error"]
     assert api.events(late, key=api.secret)["accepted"] == 1
-    assert "two spellings" in api.events({**CLICK, "unit_id": "bert"})["rejected"][0]["error"]
+    assert "must have one spelling" in api.events({**CLICK, "unit_id": "bert"})["rejected"][0]["error"]

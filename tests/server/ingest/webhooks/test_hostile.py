@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events import open_store
-from events.records import Reader
+from events.parser import RecordParser
 from experiments import RequestError
 from experiments.declarations.model import OrderRules
 from experiments.money import convert, to_minor
@@ -27,7 +27,7 @@ from tests.server.ingest.webhooks.test_woocommerce import woo_line, woo_order
 
 NOW = 1_777_636_800_000
 RATES = {"EUR": Decimal("1.0845"), "JPY": Decimal("0.0064"), "KWD": Decimal("3.27")}
-READER = Reader("USD", "UTC", lambda: NOW, rates=RATES)
+READER = RecordParser("USD", "UTC", lambda: NOW, rates=RATES)
 CENTS = st.integers(0, 10**9)
 PIECES = st.integers(1, 50)
 
@@ -91,8 +91,8 @@ def test_a_rate_of_many_digits_loses_none() -> None:
     """Beyond the 28 digits that Decimal keeps by default."""
     assert convert(10**15, "USD", Decimal("123456789.123456789012"), "USD") == 123456789123456789012000
     assert convert(-25, "USD", Decimal("0.1"), "USD") == -2  # half to even
-    with pytest.raises(RequestError, match="once converted"):
-        Reader("USD", "UTC", lambda: NOW, rates={"EUR": Decimal(10**8)}).order(
+    with pytest.raises(RequestError, match="converted amounts must be at most"):
+        RecordParser("USD", "UTC", lambda: NOW, rates={"EUR": Decimal(10**8)}).order(
             {"order_id": "1", "ordered_at_ms": NOW, "gross_minor": 10**14, "currency": "EUR"}
         )
 
