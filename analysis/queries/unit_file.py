@@ -21,7 +21,7 @@ MAX_VARIANTS = 50
 MAX_VALUES = 1000  # of a segment's column
 TOO_LARGE = 1e150  # its square is beyond all numbers
 
-_EMPTY = "rows without a value; wanted one in each, 0 where nothing was bought"
+_EMPTY = "must have a value in every row (0 where nothing was bought), but {n:,} {rows} have none"
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN")
 _COMBINE = {"sum": "sum", "any": "max", "mean": "avg"}
 
@@ -36,12 +36,12 @@ class FileColumn:
 
 class UnitRows:
     """
-    The rows of a file: x0, x1 and so on are its columns' numbers.
+    The rows of a file; the numbers of its columns are called x0, x1 and so on.
 
     Args:
         connection: An empty DuckDB; it is the caller's to close.
         path: CSV or Parquet.
-        variant, unit: The columns of these names; rows are put together by `unit`, where there is one.
+        variant, unit: The columns of these names; rows are combined by `unit`, where there is one.
         columns: What is added up; the last one is the covariate, where there is one.
         segments: Columns that sums may be broken down by.
         covariate: Where it has no value, a unit counts as an average one.
@@ -50,7 +50,7 @@ class UnitRows:
         repeated: Units that had rows of several variants, and were left out.
 
     Raises:
-        AnalysisError: The file cannot be read, lacks a column, or has values that no metric can be made of.
+        AnalysisError: The file cannot be read, lacks a column, or has values that make no metric.
     """
 
     def __init__(
@@ -69,21 +69,21 @@ class UnitRows:
         types = _open(connection, path, texts)
         for name in [*texts, *(column.name for column in columns)]:
             if name not in types:
-                raise AnalysisError(f"{path}: found no column {name!r}; wanted one of {', '.join(types)}")
+                raise AnalysisError(f"{path}: has no column {name!r}; its columns are {', '.join(types)}")
         if not self._all("SELECT EXISTS (FROM file)")[0][0]:
-            raise AnalysisError(f"{path}: found no rows; wanted one a unit")
+            raise AnalysisError(f"{path}: must have one row per unit, but has no rows")
         for column in columns:
             if not _NUMERIC.fullmatch(types[column.name]):
-                raise AnalysisError(f"{column.name}: found text in it; wanted numbers in every row")
+                raise AnalysisError(f"{column.name}: must be a number in every row, but the column has text")
         xs = [f"{_named(column.name)}::DOUBLE" for column in columns]
         if covariate is not None:
             mean = self._all(f"SELECT avg({xs[-1]}) FROM file")[0][0]
             xs[-1] = f"coalesce({xs[-1]}, '{mean}'::DOUBLE)" if mean is not None else xs[-1]
-        told = [f"{_named(variant)}::VARCHAR AS variant_", f"{_named(unit or variant)}::VARCHAR AS unit_"]
-        told += [f"{_named(name)}::VARCHAR AS segment{index}" for index, name in enumerate(segments)]
-        told += [f"{x} AS x{index}" for index, x in enumerate(xs)]
-        connection.execute(f"CREATE TEMP VIEW rows AS SELECT {', '.join(told)} FROM file")
-        self.repeated = 0 if unit is None else self._put_together(len(segments))
+        selected = [f"{_named(variant)}::VARCHAR AS variant_", f"{_named(unit or variant)}::VARCHAR AS unit_"]
+        selected += [f"{_named(name)}::VARCHAR AS segment{index}" for index, name in enumerate(segments)]
+        selected += [f"{x} AS x{index}" for index, x in enumerate(xs)]
+        connection.execute(f"CREATE TEMP VIEW rows AS SELECT {', '.join(selected)} FROM file")
+        self.repeated = 0 if unit is None else self._combine_rows(len(segments))
 
     def moments(self, at: Sequence[int]) -> dict[str, Moments]:
         """Return the moments of some columns by variant."""
@@ -91,11 +91,11 @@ class UnitRows:
 
     def moments_by_segment(self, at: Sequence[int], segment: int) -> dict[str | None, dict[str, Moments]]:
         """Return the moments of some columns by the value of a segment's column, then by variant."""
-        found: dict[str | None, dict[str, Moments]] = {}
+        moments: dict[str | None, dict[str, Moments]] = {}
         by = ["variant_", f"segment{segment}"]
         for row in self._sums(at, by, "--segment", MAX_VARIANTS * MAX_VALUES):
-            found.setdefault(row[1], {})[row[0]] = self._moments(row[2:], at)
-        return found
+            moments.setdefault(row[1], {})[row[0]] = self._moments(row[2:], at)
+        return moments
 
     def _sums(self, at: Sequence[int], by: Sequence[str], option: str, limit: int) -> list[tuple[Any, ...]]:
         """
@@ -129,7 +129,7 @@ class UnitRows:
 
     def between(self, column: int, ranks: Mapping[str, tuple[int, int]]) -> dict[str, list[tuple[int, float]]]:
         """
-        Give each variant's values of a column between two ranks, in rising order, each with its last rank.
+        Return each variant's values of a column between two ranks, in rising order, each with its last rank.
 
         Prices stand on few points: counting them is quicker than sorting all rows.
         """
@@ -139,18 +139,18 @@ class UnitRows:
         counted = f"SELECT variant_, x{column} AS x, count(*) AS n FROM {self._rows} GROUP BY ALL"
         ranked = f"SELECT *, sum(n) OVER (PARTITION BY variant_ ORDER BY x) AS upto FROM ({counted})"
         rows = self._all(f"SELECT variant_, upto, x FROM ({ranked}) WHERE {' OR '.join(wanted)} ORDER BY x")
-        found: dict[str, list[tuple[int, float]]] = {key: [] for key in ranks}
+        values: dict[str, list[tuple[int, float]]] = {key: [] for key in ranks}
         for key, upto, x in rows:
-            found[key].append((int(upto), x))
-        return found
+            values[key].append((int(upto), x))
+        return values
 
-    def _put_together(self, segments: int) -> int:
-        """Put the rows of each unit together; leave out the units of several variants, and count them."""
+    def _combine_rows(self, segments: int) -> int:
+        """Combine the rows of each unit; leave out the units of several variants, and count them."""
         self._refuse_faulty()
-        told = [f"{_COMBINE[one.combine]}(x{index}) AS x{index}" for index, one in enumerate(self._columns)]
-        told += [f"min(segment{index}) AS segment{index}" for index in range(segments)]
-        asked = ", ".join(["min(variant_) AS variant_", "max(variant_) AS last_", *told])
-        self._connection.execute(f"CREATE TEMP TABLE units AS SELECT {asked} FROM rows GROUP BY unit_")
+        values = [f"{_COMBINE[column.combine]}(x{index}) AS x{index}" for index, column in enumerate(self._columns)]
+        values += [f"min(segment{index}) AS segment{index}" for index in range(segments)]
+        columns = ", ".join(["min(variant_) AS variant_", "max(variant_) AS last_", *values])
+        self._connection.execute(f"CREATE TEMP TABLE units AS SELECT {columns} FROM rows GROUP BY unit_")
         self._rows = "(FROM units WHERE variant_ = last_)"
         return int(self._all("SELECT count_if(variant_ <> last_) FROM units")[0][0])
 
@@ -158,17 +158,19 @@ class UnitRows:
         checks = [(name, f"{column} IS NULL", _EMPTY) for column, name in self._names.items()]
         for index, column in enumerate(self._columns):
             checks.append((column.name, f"x{index} IS NULL", _EMPTY))
-            checks.append((column.name, f"NOT isfinite(x{index})", "values that are not finite; wanted numbers"))
+            checks.append(
+                (column.name, f"NOT isfinite(x{index})", "must be a finite number, but {n:,} {rows} have another value")
+            )
             if column.combine == "any":
-                wanted = "values other than 0 and 1; wanted a proportion's"
-                checks.append((column.name, f"x{index} NOT IN (0, 1)", wanted))
+                fault = "must be 0 or 1 for a proportion, but {n:,} {rows} have another value"
+                checks.append((column.name, f"x{index} NOT IN (0, 1)", fault))
         counts = self._all(f"SELECT {', '.join(f'count_if({fault})' for _, fault, _ in checks)} FROM rows")[0]
         for (name, _, sentence), count in zip(checks, counts, strict=True):
             if count:
-                raise AnalysisError(f"{name}: found {count:,} {sentence}")
+                raise AnalysisError(f"{name}: {sentence.format(n=count, rows='row' if count == 1 else 'rows')}")
 
     def _all(self, query: str) -> list[tuple[Any, ...]]:
-        """Give all rows; values stand quoted in the query, since DuckDB imports pandas to look at parameters."""
+        """Return all rows; values stand quoted in the query, since DuckDB imports pandas to look at parameters."""
         return self._connection.execute(query).fetchall()
 
 
@@ -184,9 +186,9 @@ def _open(connection: duckdb.DuckDBPyConnection, path: Path, texts: Sequence[str
         The columns' types by name.
     """
     if not path.is_file():
-        raise AnalysisError(f"{path}: found no such file; wanted CSV or Parquet")
+        raise AnalysisError(f"{path}: no such file; must be CSV or Parquet")
     if not path.stat().st_size:
-        raise AnalysisError(f"{path}: found an empty file; wanted CSV or Parquet")
+        raise AnalysisError(f"{path}: is empty; must be CSV or Parquet")
     name = _text(glob.escape(str(path)))  # DuckDB would take a[1].csv for a pattern
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
@@ -198,7 +200,7 @@ def _open(connection: duckdb.DuckDBPyConnection, path: Path, texts: Sequence[str
         types = ", ".join(f"{_text(one)}: 'VARCHAR'" for one in texts)
         return _view(connection, f"{read}, sample_size = -1, types = {{{types}}})")
     except duckdb.Error as error:
-        raise AnalysisError(f"{path}: cannot be read as UTF-8 CSV or Parquet: {_told(error)}") from None
+        raise AnalysisError(f"{path}: cannot be read as UTF-8 CSV or Parquet: {_message(error)}") from None
 
 
 def _view(connection: duckdb.DuckDBPyConnection, read: str) -> dict[str, str]:
@@ -206,8 +208,8 @@ def _view(connection: duckdb.DuckDBPyConnection, read: str) -> dict[str, str]:
     return {row[0]: row[1] for row in connection.execute("DESCRIBE file").fetchall()}
 
 
-def _told(error: Exception) -> str:
-    """Give what an engine says of a file, without its advice on options."""
+def _message(error: Exception) -> str:
+    """Return what an engine says of a file, without its advice on options."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     advice = ("*", "Possible", "LINE", "^", "file =", "delimiter =", "quote =")
     kept = [line for line in lines if not line.startswith(advice)]

@@ -1,10 +1,10 @@
-"""Which charts a report has, made of its values."""
+"""Chooses the charts of a report, and the words that stand for each."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
 
 from analysis.render import messages, numbers, plots
-from analysis.render.plots import Curve, Ends, Row, Tell
+from analysis.render.plots import Curve, Ends, Row, Write
 from analysis.render.svg import Chart, Sheet
 from analysis.reports.model import (
     CumulativePoint,
@@ -20,36 +20,41 @@ from analysis.reports.model import (
 DAY_MS = 86_400_000
 
 
-def metric(sheet: Sheet, title: str, one: MetricResult, report: Report) -> Chart:
-    """Draw a metric's lifts; as differences where no lift has an interval."""
+def metric(sheet: Sheet, title: str, result: MetricResult, report: Report) -> Chart:
+    """Draw the lifts of a metric; as differences where no lift has an interval."""
     level = numbers.level(report.confidence)
-    control = next(iter(one.moments))
-    relative = any(lift.simultaneous.relative.low is not None for lift in one.lifts.values())
+    control = next(iter(result.moments))
+    relative = any(lift.simultaneous.relative.low is not None for lift in result.lifts.values())
     rows = []
-    for key, lift in one.lifts.items():
+    for key, lift in result.lifts.items():
         fixed, anytime = (
             reading.relative if relative else reading.absolute for reading in (lift.simultaneous, lift.anytime)
         )
-        told = numbers.share if relative else lambda amount: messages.difference(amount, one, report)
-        words = _in_words(fixed.estimate, _ends(fixed), told, level)
+        write = numbers.share if relative else lambda amount: messages.difference(amount, result, report)
+        words = _in_words(fixed.estimate, _ends(fixed), write, level)
         if _ends(anytime):
-            words += f", on any day {told(anytime.low)} to {told(anytime.high)}"
+            words += f", on any day {write(anytime.low)} to {write(anytime.high)}"
         rows.append(Row(key, fixed.estimate, _ends(fixed), _ends(anytime), words))
     note = messages.FOREST_NOTE if any(row.anytime for row in rows) else messages.FOREST_NOTE_FIXED
     note = note.format(level=level) + _cut(rows, relative=relative)
     if relative:
         return plots.forest(sheet, f"Lift in {title} over {control}", f"lift, % of {control}", rows, note=note)
-    unit = _unit(one, report)
-    tell = lambda amount: messages.difference(amount, one, report)  # noqa: E731
+    unit = _unit(result, report)
+    write_difference = lambda amount: messages.difference(amount, result, report)  # noqa: E731
     return plots.forest(
-        sheet, f"{title[:1].upper()}{title[1:]} less {control}'s, {unit}", f"difference, {unit}", rows, tell, note
+        sheet,
+        f"{title[:1].upper()}{title[1:]} less {control}'s, {unit}",
+        f"difference, {unit}",
+        rows,
+        write_difference,
+        note,
     )
 
 
-def _unit(one: MetricResult, report: Report) -> str:
-    if one.kind == "proportion":
+def _unit(result: MetricResult, report: Report) -> str:
+    if result.kind == "proportion":
         return "percentage points"
-    return report.currency if one.is_money and report.currency else "in its own unit"
+    return report.currency if result.is_money and report.currency else "in its own unit"
 
 
 def _ends(interval: Interval | Guardrail) -> Ends | None:
@@ -57,14 +62,14 @@ def _ends(interval: Interval | Guardrail) -> Ends | None:
     return None if interval.low is None or interval.high is None else (interval.low, interval.high)
 
 
-def _in_words(estimate: float | None, ends: Ends | None, tell: Tell, level: str) -> str:
+def _in_words(estimate: float | None, ends: Ends | None, write: Write, level: str) -> str:
     if estimate is None:
-        return "cannot be had"
-    return tell(estimate) + (f", {level} interval {tell(ends[0])} to {tell(ends[1])}" if ends else ", no interval")
+        return "not known"
+    return write(estimate) + (f", {level} interval {write(ends[0])} to {write(ends[1])}" if ends else ", no interval")
 
 
 def _cut(rows: Sequence[Row], *, relative: bool) -> str:
-    ends = [end for row in rows for one in (row.fixed, row.anytime) if one for end in one]
+    ends = [end for row in rows for interval in (row.fixed, row.anytime) if interval for end in interval]
     return f" {messages.CUT}" if relative and any(abs(end) > plots.REACH for end in ends) else ""
 
 
@@ -95,9 +100,9 @@ def decomposition(sheet: Sheet, report: Report) -> tuple[list[Chart], list[str]]
             notes.append(f"{key}: cannot be computed: {missing}.")
             continue
         order = [*(name for name in messages.FACTORS if name != "revenue_per_visitor"), "revenue_per_visitor"]
-        title = f"{key} over {control}: three changes make the last"
+        title = f"{key} compared with {control}: three changes make up the last"
         steps = [plots.Step.of(messages.FACTORS[name], factors[name]) for name in order]
-        charts.append(plots.waterfall(sheet, title, "change, % (on a scale on which they add up)", steps))
+        charts.append(plots.waterfall(sheet, title, "change, % (logarithmic scale, on which they add up)", steps))
     return charts, ([messages.FACTORS_NOTE.format(level=numbers.level(report.confidence)), *notes] if charts else notes)
 
 
@@ -105,9 +110,9 @@ def order_values(sheet: Sheet, values: Mapping[str, OrderValues], currency: str)
     """Draw the order values of all variants that have any."""
     arms = {key: arm for key, arm in values.items() if arm.orders}
     title = f"Share of each variant's orders by order value, {currency}"
-    tell = lambda amount: numbers.money(amount, currency)  # noqa: E731
-    axis = f"order value, {currency}; the last band holds all above"
-    return plots.histograms(sheet, title, axis, arms, messages.CENTRES, tell)
+    write = lambda amount: numbers.money(amount, currency)  # noqa: E731
+    axis = f"order value, {currency}; the last band includes all above"
+    return plots.histograms(sheet, title, axis, arms, messages.CENTRES, write)
 
 
 def cumulative(sheet: Sheet, report: Report) -> list[Chart]:
@@ -124,11 +129,11 @@ def cumulative(sheet: Sheet, report: Report) -> list[Chart]:
         if not any(curve.ends):
             continue
         ends = curve.ends[-1]
-        told = f"On {points[-1].day}: {_in_words(curve.estimates[-1], ends, numbers.share, 'always-valid')}."
+        words = f"On {points[-1].day}: {_in_words(curve.estimates[-1], ends, numbers.share, 'always-valid')}."
         if kept is not None:
-            told += f" Dashed: the planned size, expected on {date.fromordinal(round(kept)).isoformat()}."
+            words += f" Dashed: the planned sample size, expected on {date.fromordinal(round(kept)).isoformat()}."
         title = f"{key}: cumulative lift in {messages.metric_title(report.primary or '')}, with the band that holds on all days"
-        chart = plots.band(sheet, title, axis, curve, kept, limits, told)
+        chart = plots.band(sheet, title, axis, curve, kept, limits, words)
         charts.append(chart)
     return charts
 
@@ -144,12 +149,12 @@ def since(sheet: Sheet, report: Report) -> list[Chart]:
     for key, curve in curves.items():
         if not any(curve.ends):
             continue
-        told = "; ".join(
+        words = "; ".join(
             f"day {x:g} {_in_words(estimate, ends, numbers.share, level)}"
             for x, estimate, ends in zip(curve.at, curve.estimates, curve.ends, strict=True)
         )
         title = f"{key}: lift in {messages.metric_title(report.primary or '')} by days since the exposure, {level} intervals"
-        charts.append(plots.days(sheet, title, axis, curve, limits, told + "."))
+        charts.append(plots.days(sheet, title, axis, curve, limits, words + "."))
     return charts
 
 
@@ -163,8 +168,8 @@ def _curves(points: Sequence[CumulativePoint] | Sequence[DayPoint], at: list[flo
 
 
 def _shared(curves: Sequence[Curve]) -> Ends:
-    found = [curve.limits() for curve in curves]
-    return min((low for low, _ in found), default=-1.0), max((high for _, high in found), default=1.0)
+    limits = [curve.limits() for curve in curves]
+    return min((low for low, _ in limits), default=-1.0), max((high for _, high in limits), default=1.0)
 
 
 def _planned_day(report: Report) -> float | None:
@@ -192,11 +197,11 @@ def segment(sheet: Sheet, name: str, result: SegmentResult, report: Report) -> l
     return charts
 
 
-def funnel(sheet: Sheet, found: Mapping[str, Mapping[str, int]]) -> list[Chart]:
-    """Draw how far the units of each variant came."""
+def funnel(sheet: Sheet, counts_of: Mapping[str, Mapping[str, int]]) -> list[Chart]:
+    """Draw how many units of each variant reached each step."""
     charts = []
-    for key, counts in found.items():
-        told = {messages.STEPS[step]: n for step, n in counts.items()}
-        words = ", ".join(f"{step.lower()} {n:,}" for step, n in told.items())
-        charts.append(plots.steps(sheet, f"{key}: units and their share of the exposed", told, f"{words}."))
+    for key, counts in counts_of.items():
+        labels = {messages.STEPS[step]: n for step, n in counts.items()}
+        words = ", ".join(f"{step.lower()} {n:,}" for step, n in labels.items())
+        charts.append(plots.steps(sheet, f"{key}: units and their share of the exposed", labels, f"{words}."))
     return charts

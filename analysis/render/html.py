@@ -17,7 +17,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, slots=True)
-class Sheetlet:
+class Grid:
     """A table: its caption, its headers, and cells as text; the first cell of a row names it."""
 
     caption: str
@@ -31,35 +31,35 @@ class Part:
 
     title: str
     charts: list[Chart] = field(default_factory=list)
-    tables: list[Sheetlet] = field(default_factory=list)
+    tables: list[Grid] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     badge: str = ""
-    more: list[Sheetlet] = field(default_factory=list)
+    more: list[Grid] = field(default_factory=list)
 
 
 def page(report: Report) -> str:
-    """Give the report as one self-contained HTML file."""
+    """Return the report as one self-contained HTML file."""
     return _rendered("report.html", **_values(report))
 
 
 def fragment(report: Report, prefix: str = "c") -> Markup:
     """
-    Give the report as an element to stand in another page, with its style.
+    Return the report as an element for another page, with its style.
 
     Args:
-        report: What to show.
-        prefix: Tells the ids of its pictures from those of other fragments on the page.
+        report: The report.
+        prefix: Separates the ids of its charts from those of other fragments on the page.
     """
     return Markup(_rendered("fragment.html", **_values(report, prefix)))  # noqa: S704  autoescaped
 
 
 def body(report: Report, prefix: str = "c") -> str:
-    """Give the report without its style, for a page that has it."""
+    """Return the report without its style, for a page that has it."""
     return _rendered("body.html", **_values(report, prefix))
 
 
 def lift_table(lift: Lift) -> str:
-    """Give a lift's readings as a table with its style, for a notebook."""
+    """Return the readings of a lift as a table with its style, for a notebook."""
     readings: dict[str, Reading] = {"alone": lift, "with its family": lift.simultaneous, "on any day": lift.anytime}
     if lift.adjusted is not None:
         readings["adjusted, alone"] = lift.adjusted.lift
@@ -77,38 +77,38 @@ def lift_table(lift: Lift) -> str:
         ]
         for name, one in readings.items()
     ]
-    headers = ["reading", "lift", "interval", "difference", "low", "high", "p", "why not"]
-    return _rendered("lift.html", table=Sheetlet("The lift, read in several ways", headers, rows))
+    headers = ["reading", "lift", "interval", "difference", "low", "high", "p", "reason"]
+    return _rendered("lift.html", table=Grid("The lift, read in several ways", headers, rows))
 
 
 def refusal(title: str, reason: str) -> str:
-    """Give what stands where a report would be, had the data not refused one."""
+    """Return what stands in place of a report that the data do not allow."""
     return _rendered("refusal.html", title=title, reason=reason)
 
 
 def refused(title: str, reason: str) -> str:
-    """Give a refusal as a page of its own."""
+    """Return a refusal as a page of its own."""
     return _rendered("refused.html", title=title, reason=reason)
 
 
 @cache
 def environment() -> Environment:
-    """Give the environment of all pages: everything is escaped, and a missing value is an error."""
+    """Return the environment of all pages: everything is escaped, and a missing value is an error."""
     loader = FileSystemLoader(TEMPLATES)
-    made = Environment(
+    pages = Environment(
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_kept_together,
+        finalize=_join_minus,
     )
-    made.globals["say"] = messages
-    made.globals["css"] = _css()
-    return made
+    pages.globals["say"] = messages
+    pages.globals["css"] = _css()
+    return pages
 
 
-def _kept_together(value: Any) -> Any:
+def _join_minus(value: Any) -> Any:
     """Keep a minus on the line of its number: before a currency's sign, a browser would break the line."""
     return value.replace(numbers.MINUS, numbers.MINUS + "\u2060") if type(value) is str else value
 
@@ -156,38 +156,40 @@ def _metric(name: str, report: Report, sheet: Sheet) -> Part:
     badge = messages.DECIDES if report.primary == name else ""
     title = messages.metric_title(name) if report.currency else name
     if not any(metric.moments.values()):
-        return Part(title, notes=[f"Cannot be had: {metric.reason}."], badge=badge)
+        return Part(title, notes=[messages.sentence(messages.NOT_COMPUTED.format(reason=metric.reason))], badge=badge)
     notes = [messages.EXPLAINS] if metric.kind in ("ratio", "quantile") and report.currency and not badge else []
     notes.append(messages.legend(report))
     if report.verdict and report.verdict.days_left:
         notes.append(messages.EARLY)
     control = next(iter(metric.moments))
     caption = f"{title} by variant, with the lift over {control}"
-    table = Sheetlet(caption, _headers(report), [_metric_row(key, metric, report) for key in metric.moments])
+    table = Grid(caption, _headers(report), [_metric_row(key, metric, report) for key in metric.moments])
     drawn = [charts.metric(sheet, title, metric, report)] if metric.lifts else []
     notes += messages.notes(metric, report)
     return Part(title, drawn, [table], notes, badge, [_otherwise(metric, report)] if metric.lifts else [])
 
 
-def _otherwise(metric: MetricResult, report: Report) -> Sheetlet:
-    """Give the readings that the verdict does not rest on."""
+def _otherwise(metric: MetricResult, report: Report) -> Grid:
+    """Return the readings that the verdict does not use."""
     rows = []
     for key, lift in metric.lifts.items():
-        found: list[tuple[str, Reading]] = [(messages.ALONE, lift)]
+        readings: dict[str, Reading] = {messages.ALONE: lift}
         if lift.adjusted is not None:
-            found.append((messages.ADJUSTED.format(covariate=lift.adjusted.covariate), lift.adjusted.lift.simultaneous))
+            name = messages.ADJUSTED.format(covariate=lift.adjusted.covariate)
+            readings[name] = lift.adjusted.lift.simultaneous
         if lift.capped is not None:
             cap = messages.value(lift.capped.high, metric, report)
-            found.append((messages.CAPPED.format(cap=cap), lift.capped.lift.simultaneous))
+            readings[messages.CAPPED.format(cap=cap)] = lift.capped.lift.simultaneous
         if lift.group_sequential is not None:
             look = lift.group_sequential
-            found.append((messages.LOOK.format(number=look.number, looks=look.looks), look.reading))
-        for name, one in found:
-            told = numbers.share_range(one.relative.low, one.relative.high)
-            told = one.relative.reason or one.reason or "" if told == numbers.NONE else told
-            rows.append([key, name, numbers.share(one.relative.estimate), told, numbers.p(one.p_value)])
+            readings[messages.LOOK.format(number=look.number, looks=look.looks)] = look.reading
+        for name, reading in readings.items():
+            relative = reading.relative
+            interval = numbers.share_range(relative.low, relative.high)
+            interval = relative.reason or reading.reason or "" if interval == numbers.NONE else interval
+            rows.append([key, name, numbers.share(relative.estimate), interval, numbers.p(reading.p_value)])
     headers = ["variant", "reading", "lift", f"{numbers.level(report.confidence)} interval", "p"]
-    return Sheetlet(messages.OTHERWISE, headers, rows)
+    return Grid(messages.OTHERWISE, headers, rows)
 
 
 def _headers(report: Report) -> list[str]:
@@ -197,7 +199,7 @@ def _headers(report: Report) -> list[str]:
 
 
 def _reads_any_day(report: Report) -> bool:
-    """Tell whether the report has always-valid readings: experiments do, files where a size was planned."""
+    """Check whether the report has always-valid readings: experiments do, files where a size was planned."""
     lifts = [lift for metric in report.metrics.values() for lift in metric.lifts.values()]
     return report.verdict is not None or any(lift.anytime.p_value is not None for lift in lifts)
 
@@ -213,13 +215,13 @@ def _metric_row(key: str, metric: MetricResult, report: Report) -> list[str]:
 
 def _lift_cells(lift: Lift, metric: MetricResult, report: Report) -> list[str]:
     family, anytime = lift.simultaneous, lift.anytime.relative
-    told = [
+    cells = [
         numbers.share(family.relative.estimate),
         numbers.share_range(family.relative.low, family.relative.high),
         difference_range(family.absolute.estimate, (family.absolute.low, family.absolute.high), metric, report),
         numbers.p(family.p_value),
     ]
-    return [*told, numbers.share_range(anytime.low, anytime.high)] if _reads_any_day(report) else told
+    return [*cells, numbers.share_range(anytime.low, anytime.high)] if _reads_any_day(report) else cells
 
 
 def difference_range(
@@ -241,7 +243,7 @@ def _guardrails(report: Report, sheet: Sheet) -> Part:
     has_interval = any(guardrail.low is not None for guardrail in guardrails.values())
     drawn = [charts.guardrails(sheet, variant, guardrails)] if has_interval else []
     caption = f"Guardrails of {variant}: what it may lose, and what it may have lost"
-    return Part(f"Guardrails of {variant}", drawn, [Sheetlet(caption, headers, rows)])
+    return Part(f"Guardrails of {variant}", drawn, [Grid(caption, headers, rows)])
 
 
 def _guardrail_row(name: str, guardrail: Guardrail) -> list[str]:
@@ -259,10 +261,10 @@ def _details(report: Report, sheet: Sheet) -> Iterator[Part]:
         yield _order_values(values, report, sheet)
     drawn = charts.cumulative(sheet, report)
     if drawn:
-        yield Part("As it was known day by day", drawn, notes=[messages.ANY_DAY_BAND])
+        yield Part("Lift over time", drawn, notes=[messages.ANY_DAY_BAND])
     drawn = charts.since(sheet, report)
     if drawn:
-        yield Part("By days since the exposure", drawn, notes=[messages.SINCE])
+        yield Part("Lift by days since the exposure", drawn, notes=[messages.SINCE])
     for name, segment in (report.segments or {}).items():
         yield _segment(name, segment, report, sheet)
     if report.funnel:
@@ -276,7 +278,7 @@ def _order_values(values: Mapping[str, OrderValues], report: Report, sheet: Shee
         [key, f"{arm.orders:,}", *(messages.money(centre, currency) for centre in (arm.mean, arm.median, arm.mode))]
         for key, arm in values.items()
     ]
-    table = Sheetlet("Order values: three measures of centre", ["variant", "orders", "mean", "median", "mode"], rows)
+    table = Grid("Order values: three measures of centre", ["variant", "orders", "mean", "median", "mode"], rows)
     notes = [note for key, arm in values.items() if (note := messages.mode_sentence(key, arm))]
     return Part("Order values", [charts.order_values(sheet, values, currency)], [table], [messages.EXPLAINS, *notes])
 
@@ -294,20 +296,20 @@ def _segment(name: str, segment: SegmentResult, report: Report, sheet: Sheet) ->
             rows.append([value, key, f"{units.units[key]:,}", at, share, interval, p_value])
     headers = [name, "variant", "units", "value", "lift", f"{numbers.level(report.confidence)} interval", "corrected p"]
     title = f"Segments by {messages.metric_title(name)}"
-    table = Sheetlet(f"{messages.metric_title(segment.metric)} by {messages.metric_title(name)}", headers, rows)
+    table = Grid(f"{messages.metric_title(segment.metric)} by {messages.metric_title(name)}", headers, rows)
     notes = [messages.SEGMENTS, *messages.differs(name, segment)]
     return Part(title, charts.segment(sheet, name, segment, report), [table], notes)
 
 
 def _funnel(funnel: Mapping[str, Mapping[str, int]], sheet: Sheet) -> Part:
-    found = next(iter(funnel.values()))
-    headers = ["variant", *(messages.STEPS[step].lower() for step in found)]
+    steps = next(iter(funnel.values()))
+    headers = ["variant", *(messages.STEPS[step].lower() for step in steps)]
     rows = [
         [key, *(f"{n:,} ({n / counts['exposed']:.1%})" if counts["exposed"] else f"{n:,}" for n in counts.values())]
         for key, counts in funnel.items()
     ]
-    table = Sheetlet("Units that came so far, and their share of the exposed", headers, rows)
-    return Part("What was seen and done", charts.funnel(sheet, funnel), [table], [messages.FUNNEL])
+    table = Grid("Units that reached each step, and their share of the exposed", headers, rows)
+    return Part("Steps of the visitors", charts.funnel(sheet, funnel), [table], [messages.FUNNEL])
 
 
 def _further(report: Report) -> Iterator[Part]:

@@ -31,7 +31,7 @@ from analysis.reports.model import LogLift, OrderValues
 ROW = 42  # units of a row: its label above its interval
 LETTERS = 34
 REACH = 3.0  # relative lifts beyond +300% are cut, or one wild interval hides all others
-Tell = Callable[[float], str]
+Write = Callable[[float], str]
 Ends = tuple[float, float]
 
 
@@ -42,8 +42,8 @@ class Row:
 
     Attributes:
         estimate: None where there is none.
-        fixed, anytime: Intervals for one reading, and for any day; None where they cannot be had.
-        told: The row's figures in words.
+        fixed, anytime: Intervals for one reading, and for any day; None where there are none.
+        words: The figures of the row in words.
         margin: What a guardrail may lose.
     """
 
@@ -51,23 +51,23 @@ class Row:
     estimate: float | None
     fixed: Ends | None
     anytime: Ends | None
-    told: str
+    words: str
     margin: float | None = None
 
 
 def forest(
-    sheet: Sheet, title: str, axis: str, rows: Sequence[Row], tell: Tell = numbers.share, note: str = ""
+    sheet: Sheet, title: str, axis: str, rows: Sequence[Row], write: Write = numbers.share, note: str = ""
 ) -> Chart:
     """Draw estimates with their intervals, a row each; what lies beyond the axis ends in an arrow."""
     drawn = [end for row in rows for ends in (row.fixed, row.anytime) if ends for end in ends]
-    drawn += [one for row in rows for one in (row.estimate, row.margin) if one is not None]
-    bound = REACH if tell is numbers.share else math.inf
-    limits = span([min(bound, max(-bound, one)) for one in drawn])
+    drawn += [value for row in rows for value in (row.estimate, row.margin) if value is not None]
+    bound = REACH if write is numbers.share else math.inf
+    limits = span([min(bound, max(-bound, value)) for value in drawn])
 
     def paint(figure: Figure) -> None:
-        axes = _row_axes(figure, len(rows), limits, axis, tell)
+        axes = _row_axes(figure, len(rows), limits, axis, write)
         for place, row in enumerate(rows):
-            _label(axes, place, shortened(row.label, LETTERS), "" if row.estimate is None else tell(row.estimate))
+            _label(axes, place, shortened(row.label, LETTERS), "" if row.estimate is None else write(row.estimate))
             _interval(axes, row.anytime, place + 0.12, limits, color=ACCENT, linewidth=1.6)
             _interval(axes, row.fixed, place + 0.12, limits, color=FIXED, linewidth=5)
             if row.margin is not None:
@@ -75,7 +75,7 @@ def forest(
             if row.estimate is not None and limits[0] <= row.estimate <= limits[1]:
                 axes.plot(row.estimate, place + 0.12, "o", color=INK, markersize=6, markeredgecolor=PAPER)
 
-    alternative = " ".join(f"{row.label}: {row.told}." for row in rows)
+    alternative = " ".join(f"{row.label}: {row.words}." for row in rows)
     return sheet.draw(title, alternative, len(rows) * ROW + 44, paint, note)
 
 
@@ -115,25 +115,25 @@ def waterfall(sheet: Sheet, title: str, axis: str, parts: Sequence[Step]) -> Cha
             if place < len(parts) - 2:
                 axes.plot([end, end], [place + 0.12, place + 1.12], color=MUTED, linewidth=0.8, linestyle=":")
 
-    told = "; ".join(
+    words = "; ".join(
         f"{part.label} {numbers.share(math.expm1(part.size))} "
         f"({numbers.share_range(math.expm1(part.low), math.expm1(part.high))})"
         for part in parts
     )
-    return sheet.draw(title, told + ".", len(parts) * ROW + 44, paint)
+    return sheet.draw(title, words + ".", len(parts) * ROW + 44, paint)
 
 
 def histograms(
-    sheet: Sheet, title: str, axis: str, arms: Mapping[str, OrderValues], marks: Mapping[str, str], tell: Tell
+    sheet: Sheet, title: str, axis: str, arms: Mapping[str, OrderValues], marks: Mapping[str, str], write: Write
 ) -> Chart:
     """
-    Draw the order values of every arm below one another, on one scale, with mean, median and mode marked.
+    Draw the order values of the variants below one another, on one scale, with mean, median and mode marked.
 
     Args:
         sheet, title, axis: Where, and what it shows.
         arms: By variant, each with orders.
         marks: What mean, median and mode are called.
-        tell: Writes an amount.
+        write: Writes an amount.
     """
     bars = next(iter(arms.values())).histogram
     width = bars[0].high - bars[0].low
@@ -162,13 +162,13 @@ def histograms(
             if place == len(arms) - 1:
                 axes.set_xlabel(axis)
 
-    told = " ".join(
+    words = " ".join(
         f"{key}: {arm.orders:,} orders, "
-        + ", ".join(f"{word} {tell(getattr(arm, name))}" for name, word in marks.items())
+        + ", ".join(f"{word} {write(getattr(arm, name))}" for name, word in marks.items())
         + "."
         for key, arm in arms.items()
     )
-    return sheet.draw(title, told, len(arms) * panel + bottom, paint, "Lines: " + ", ".join(marks.values()) + ".")
+    return sheet.draw(title, words, len(arms) * panel + bottom, paint, "Lines: " + ", ".join(marks.values()) + ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Curve:
 
     Attributes:
         at: Where each point is.
-        estimates, ends: The points, and their intervals; None where they cannot be had.
+        estimates, ends: The points, and their intervals; None where there are none.
     """
 
     at: Sequence[float]
@@ -186,10 +186,10 @@ class Curve:
     ends: Sequence[Ends | None]
 
     def limits(self) -> Ends:
-        """Give the ends of an axis for it; the first days' wild intervals are cut, or they hide all later ones."""
+        """Return the ends of an axis for it; the wide intervals of the first days are cut, or they hide all later ones."""
         later = [ends for ends in self.ends if ends][-max(3, len(self.ends) * 2 // 3) :]
-        seen = [end for ends in later for end in ends] + [one for one in self.estimates[-1:] if one is not None]
-        return span([min(REACH, max(-REACH, one)) for one in seen], reach=0.02)
+        seen = [end for ends in later for end in ends] + [value for value in self.estimates[-1:] if value is not None]
+        return span([min(REACH, max(-REACH, value)) for value in seen], reach=0.02)
 
 
 def band(
@@ -199,13 +199,13 @@ def band(
 
     def paint(figure: Figure) -> None:
         axes = axes_at(figure, 50, 40, 14, 10)
-        told = [(x, *ends) for x, ends in zip(curve.at, curve.ends, strict=True) if ends]
-        if told:
-            x, low, high = zip(*told, strict=True)
+        bounded = [(x, *ends) for x, ends in zip(curve.at, curve.ends, strict=True) if ends]
+        if bounded:
+            x, low, high = zip(*bounded, strict=True)
             axes.fill_between(x, low, high, color=ACCENT, alpha=0.22, linewidth=0)
             axes.plot(x, low, color=ACCENT, linewidth=1)
             axes.plot(x, high, color=ACCENT, linewidth=1)
-        known = [(x, one) for x, one in zip(curve.at, curve.estimates, strict=True) if one is not None]
+        known = [(x, value) for x, value in zip(curve.at, curve.estimates, strict=True) if value is not None]
         axes.plot(*zip(*known, strict=True), color=INK, linewidth=1.6, marker="o" if len(known) < 3 else "")
         axes.axhline(0, color=MUTED, linewidth=1)
         if planned is not None:
@@ -278,7 +278,7 @@ def minutes(sheet: Sheet, title: str, counts: Mapping[str, Sequence[int]], alter
     return sheet.draw(title, alternative, len(counts) * panel + bottom, paint)
 
 
-def _row_axes(figure: Figure, rows: int, limits: Ends, axis: str, tell: Tell) -> Any:
+def _row_axes(figure: Figure, rows: int, limits: Ends, axis: str, write: Write) -> Any:
     axes = axes_at(figure, 24, 40, 24, 4)
     axes.set_xlim(limits)
     axes.set_ylim(rows - 0.5, -0.62)
@@ -286,7 +286,7 @@ def _row_axes(figure: Figure, rows: int, limits: Ends, axis: str, tell: Tell) ->
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    at = numbers.tick if tell is numbers.share else tell
+    at = numbers.tick if write is numbers.share else write
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: at(value)))
     axes.tick_params(length=0)
     axes.grid(visible=True, axis="x")

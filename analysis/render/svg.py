@@ -101,7 +101,7 @@ class Sheet:
 
 
 def axes_at(figure: Figure, left: float, bottom: float, right: float, top: float) -> Any:
-    """Give axes with margins in units of the picture."""
+    """Return axes with margins in units of the picture."""
     width, height = figure.get_size_inches() * 72
     return figure.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
@@ -129,8 +129,8 @@ def inline(text: str, alternative: str) -> Markup:
     root.set("aria-label", alternative)
     shown = ElementTree.tostring(root, encoding="unicode")
     shown = re.sub(r" font-family: [^;\"]*;?", "", shown)
-    shown = re.sub(r"#00000[1-7]", lambda found: f"var(--{_VARIABLES[found[0]]})", shown)
-    shown = re.sub(r' (?:d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), shown)
+    shown = re.sub(r"#00000[1-7]", lambda match: f"var(--{_VARIABLES[match[0]]})", shown)
+    shown = re.sub(r' (?:d|x|y)="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), shown)
     return Markup(re.sub(r"\s*\n\s*", " ", shown).replace("> <", "><"))  # noqa: S704  serialised by ElementTree
 
 
@@ -140,7 +140,7 @@ def shortened(text: str, letters: int) -> str:
 
 
 def span(values: Sequence[float], *, margin: float = 0.06, reach: float = 0.0) -> tuple[float, float]:
-    """Give the ends of an axis that shows 0 and all values, at least `reach` to one side."""
+    """Return the ends of an axis that shows 0 and all values, at least `reach` to one side."""
     low, high = min([0.0, *values]), max([0.0, *values])
     wide = max(high - low, reach) or 1.0
     return low - wide * margin, high + wide * margin

@@ -30,7 +30,7 @@ WIDTHS = (20, 10, 12, 9, 20, 8, 20)  # of the columns: 99 together
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print a report: what to do and what speaks against it first, then why."""
+    """Print a report: first what to do and what failed, then why."""
     _print_head(report, console)
     if report.is_empty:
         _print_wrapped(console, messages.NO_EXPOSURES, indent="")
@@ -54,22 +54,22 @@ def print_report(report: Report, console: Console) -> None:
         _print_wrapped(console, sentence, indent="", style="bold magenta")
 
 
-def print_plan(experiment: Experiment, baseline: "Baseline", found: Sequence["Need"], told: Sequence[str]) -> None:
+def print_plan(experiment: Experiment, baseline: "Baseline", needs: Sequence["Need"], advice: Sequence[str]) -> None:
     """Print what an experiment needs."""
-    from analysis.planning.plan import WEEKS  # with its engines, which a report of a file has no need of
+    from analysis.planning.plan import WEEKS  # imports engines, which a report of a file does not need
 
     console = Console(width=WIDTH, highlight=False, markup=False)
     plan = experiment.plan
     console.print(Text(experiment.key, style="bold").append(f"  {experiment.title}", style="not bold"))
-    origin = f"From {baseline.origin}: {baseline.units_per_day:,.0f} eligible units a day."
+    origin = messages.PLAN_ORIGIN.format(origin=baseline.origin, units=baseline.units_per_day)
     _print_wrapped(console, origin, indent="", style="dim")
-    terms = f"{plan.confidence * 100:g}% confidence over all arms together, {plan.power * 100:g}% power."
+    terms = messages.PLAN_TERMS.format(confidence=plan.confidence * 100, power=plan.power * 100)
     _print_wrapped(console, terms, indent="", style="dim")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("  metric", no_wrap=True)
     for header in ("role", "effect", "per arm", "days", *(f"{week} wk" for week in WEEKS)):
         table.add_column(header, justify="left" if header == "role" else "right", no_wrap=True)
-    for need in found:
+    for need in needs:
         effect = f"{'+' if need.role == 'primary' else '−'}{need.effect * 100:g}%"
         if need.units is None or need.days is None:
             table.add_row(f"  {need.metric}", need.role, effect, "–", "–", *("–" for _ in WEEKS))
@@ -79,20 +79,15 @@ def print_plan(experiment: Experiment, baseline: "Baseline", found: Sequence["Ne
         table.add_row(f"  {need.metric}", need.role, effect, f"{need.units:,}", days, *seen)
     console.print()
     console.print(table)
-    for need in found:
+    for need in needs:
         if need.reason:
             _print_wrapped(console, f"{need.metric}: {need.reason}.", indent="  ", style="dim")
     console.print()
-    unknown = [need.metric for need in found if need.units is None]
-    enough = "This shop has the traffic for it."
-    if unknown:
-        enough = f"Of {', '.join(unknown)} nothing can be told: give --visitors-per-day and --conversion."
-    for sentence in told or [enough]:
-        _print_wrapped(console, sentence, indent="", style="bold" if told else "")
-    sentence = (
-        "The last columns: the smallest effect that can be seen after so many weeks. Run whole weeks: weekends differ."
-    )
-    _print_wrapped(console, sentence, indent="", style="dim")
+    unknown = [need.metric for need in needs if need.units is None]
+    enough = messages.PLAN_UNKNOWN.format(metrics=", ".join(unknown)) if unknown else messages.PLAN_ENOUGH
+    for sentence in advice or [enough]:
+        _print_wrapped(console, sentence, indent="", style="bold" if advice else "")
+    _print_wrapped(console, messages.PLAN_WEEKS, indent="", style="dim")
 
 
 def _seen(share: float) -> str:
@@ -112,15 +107,15 @@ def _print_head(report: Report, console: Console) -> None:
 
 
 def _print_checks(checks: Sequence[Check], console: Console) -> None:
-    """Print what passed and what cannot be told yet; what failed stands above the verdict."""
+    """Print what passed and what has not enough data yet; what failed stands above the verdict."""
     for check in checks:
         if check.passed is not False and check.name in ("sample_ratio", "multiple_exposure"):
             _print_check(check, console)
-    for passed, words in ((True, "passed too: {}"), (None, "not yet to be told: {}")):
-        names = [one.name for one in checks[2:] if one.passed is passed]
+    for passed, words in ((True, messages.CHECKS_PASSED), (None, messages.CHECKS_OPEN)):
+        names = [check.name for check in checks[2:] if check.passed is passed]
         if names:
             mark, style = _MARKS[passed]
-            console.print(Text("  ").append(mark, style=style).append(" " + words.format(", ".join(names))))
+            console.print(Text("  ").append(mark, style=style).append(" " + words.format(names=", ".join(names))))
 
 
 def _print_check(check: Check, console: Console) -> None:
@@ -133,12 +128,12 @@ def _print_check(check: Check, console: Console) -> None:
 
 def _print_verdict(report: Report, console: Console) -> None:
     verdict = report.verdict
-    assert verdict is not None  # noqa: S101  the caller asked
+    assert verdict is not None  # noqa: S101  the caller has checked
     word = messages.DECISIONS[verdict.decision].upper()
     style = _DECISION_STYLES[verdict.decision]
     console.print(Text("Verdict: ").append(word + (f" {verdict.variant}" if verdict.variant else ""), style=style))
-    told = [messages.readable(reason, report) for reason in verdict.reasons]
-    reasons = [] if verdict.decision == "withheld" else told
+    readable = [messages.readable(reason, report) for reason in verdict.reasons]
+    reasons = [] if verdict.decision == "withheld" else readable
     for sentence in (*reasons, messages.money_sentence(report), messages.waiting(report)):
         if sentence:
             _print_wrapped(console, sentence, indent="  ")
@@ -152,7 +147,7 @@ def _print_metric(name: str, report: Report, console: Console, *, with_header: b
         console.print(_row(report, _headers(report), style="dim"))
     console.print(_title(name, report))
     if not any(metric.moments.values()):
-        _print_wrapped(console, f"cannot be had: {metric.reason}", indent="  ")
+        _print_wrapped(console, messages.NOT_COMPUTED.format(reason=metric.reason), indent="  ")
         return
     for key in metric.moments:
         for line in _lines(key, metric, report):
@@ -194,24 +189,19 @@ def print_error_rates(rates: Sequence["ErrorRate"], tests: int) -> None:
     console = Console(width=WIDTH, highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("  metric", no_wrap=True)
-    for header in ("tests", "alarms at 5%", "chance allows", ""):
+    for header in ("tests", "alarms at 5%", "expected", ""):
         table.add_column(header, justify="right", no_wrap=True)
-    for one in rates:
-        mark, style = _MARKS[one.sound]
-        if one.rate is None or one.expected is None:
-            table.add_row(f"  {one.metric}", "–", "–", "–", Text(one.reason or "", style="dim"))
+    for rate in rates:
+        mark, style = _MARKS[rate.sound]
+        if rate.rate is None or rate.expected is None:
+            table.add_row(f"  {rate.metric}", "–", "–", "–", Text(rate.reason or "", style="dim"))
             continue
-        low, high = one.expected
-        table.add_row(
-            f"  {one.metric}", f"{one.tests:,}", f"{one.rate:.1%}", f"{low:.1%} to {high:.1%}", Text(mark, style=style)
-        )
+        low, high = rate.expected
+        expected = f"{low:.1%} to {high:.1%}"
+        table.add_row(f"  {rate.metric}", f"{rate.tests:,}", f"{rate.rate:.1%}", expected, Text(mark, style=style))
     console.print(table)
     console.print()
-    sentence = (
-        f"Of {tests:,} tests in which nothing differed, a metric that may be trusted alarms in 5%. Outside of what chance "
-        "allows, its p and intervals must not be believed on this shop's data."
-    )
-    _print_wrapped(console, sentence, indent="", style="dim")
+    _print_wrapped(console, messages.AA_CHECK.format(tests=tests), indent="", style="dim")
 
 
 def _print_wrapped(console: Console, sentence: str, *, indent: str, style: str = "") -> None:
@@ -223,9 +213,9 @@ def _title(name: str, report: Report) -> Text:
     title = Text(name.replace("_", " ") if report.currency else name, style="bold")
     kind = report.metrics[name].kind
     if report.primary == name:
-        title.append("  decides", style="not bold")
+        title.append(f"  {messages.DECIDES}", style="not bold")
     elif kind == "ratio" and report.currency:
-        title.append("  explains, never decides: it looks only at those who bought", style="not bold dim")
+        title.append(f"  {messages.EXPLAINS_SHORT}", style="not bold dim")
     return title
 
 
@@ -235,7 +225,7 @@ def _headers(report: Report) -> list[str]:
 
 
 def _lines(key: str, metric: MetricResult, report: Report) -> Iterator[Text]:
-    """Give a variant's line; a name too long for its column has lines of its own before it."""
+    """Return the line of a variant; a name too long for its column has lines of its own before it."""
     arm, lift = metric.moments[key], metric.lifts.get(key)
     *names, last = textwrap.wrap(key, WIDTHS[0] - 2) or [key]
     for name in names:
@@ -256,7 +246,7 @@ def _lines(key: str, metric: MetricResult, report: Report) -> Iterator[Text]:
 
 
 def _row(report: Report, cells: Sequence[str], style: str = "", bold: int | None = None) -> Text:
-    """Put cells into columns; the first is aligned to the left."""
+    """Write cells into columns; the first is aligned to the left."""
     line = Text(style=style)
     for place, cell in enumerate(cells[: len(_headers(report))]):
         padded = cell.ljust(WIDTHS[place]) if place == 0 else cell.rjust(WIDTHS[place])
