@@ -21,7 +21,7 @@ MAX_VARIANTS = 50
 MAX_VALUES = 1000  # of a segment's column
 TOO_LARGE = 1e150  # its square is beyond all numbers
 
-_EMPTY = "must have a value in every row (0 where nothing was bought), but {n:,} {rows} have none"
+_EMPTY = "must have a value in every row (0 where nothing was bought); {n:,} {rows} without one"
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN")
 _COMBINE = {"sum": "sum", "any": "max", "mean": "avg"}
 
@@ -159,10 +159,10 @@ class UnitRows:
         for index, column in enumerate(self._columns):
             checks.append((column.name, f"x{index} IS NULL", _EMPTY))
             checks.append(
-                (column.name, f"NOT isfinite(x{index})", "must be a finite number, but {n:,} {rows} have another value")
+                (column.name, f"NOT isfinite(x{index})", "must be a finite number; {n:,} {rows} with another value")
             )
             if column.combine == "any":
-                fault = "must be 0 or 1 for a proportion, but {n:,} {rows} have another value"
+                fault = "must be 0 or 1 for a proportion; {n:,} {rows} with another value"
                 checks.append((column.name, f"x{index} NOT IN (0, 1)", fault))
         counts = self._all(f"SELECT {', '.join(f'count_if({fault})' for _, fault, _ in checks)} FROM rows")[0]
         for (name, _, sentence), count in zip(checks, counts, strict=True):

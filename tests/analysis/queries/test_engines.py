@@ -188,7 +188,7 @@ def test_a_lake_reports_what_sqlite_does(story: Story, tmp_path: Path) -> None:
     shutil.copytree(story.lake, earlier)
     shutil.rmtree(earlier / "repeats", ignore_errors=True)
     assert_close(story.expected, story.report(f"parquet:{earlier}"))
-    with pytest.raises(StoreError, match="wanted a lake"):
+    with pytest.raises(StoreError, match="must be a lake"):
         story.report(f"parquet:{tmp_path}")
 
 

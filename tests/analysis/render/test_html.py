@@ -46,7 +46,7 @@ def test_the_page_says_what_the_report_says() -> None:
     text = page(report).replace("\u2060", "")
     lift = report.metrics["revenue_per_visitor"].lifts["offer"]
     assert lift.relative.estimate is not None
-    for part in ("Ship offer", f"+{lift.relative.estimate:.1%}", "30 days met offer", " pp (", "What was left out"):
+    for part in ("Ship offer", f"+{lift.relative.estimate:.1%}", "30 days saw offer", " pp (", "What is not counted"):
         assert part in text
 
 

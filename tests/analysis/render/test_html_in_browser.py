@@ -63,7 +63,7 @@ def test_reports_are_sound(chromium: Browser, tmp_path: Path, name: str) -> None
     """Every state of a report, in all four views."""
     path = tmp_path / "report.html"
     text = (
-        refused("ab", "orders: found EUR beside USD; wanted one currency")
+        refused("ab", "orders: all must be in USD, but some are in EUR")
         if name == "refused"
         else html_page(report_of(name))
     )

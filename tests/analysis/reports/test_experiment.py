@@ -61,7 +61,7 @@ def test_units_of_several_variants_are_left_out_and_counted(world: World) -> Non
     assert [row.units for row in found.variants] == [25, 24]
     assert values(found, "revenue_per_visitor") == {"control": 0, "offer": 0}
     check = found.checks[1]
-    assert (check.name, check.passed, "1 units (2.00%)" in check.detail) == ("multiple_exposure", False, True)
+    assert (check.name, check.passed, "1 unit (2.00%)" in check.detail) == ("multiple_exposure", False, True)
     assert found.to_dict()["verdict"]["decision"] == "withheld"
 
 
@@ -90,7 +90,9 @@ def test_margin_wants_every_cost(world: World) -> None:
 def test_a_foreign_currency_is_refused(world: World) -> None:
     """Money is never added across currencies."""
     world.order("a", 1000, currency="EUR")
-    with pytest.raises(AnalysisError, match="found EUR beside USD; wanted one currency"):
+    with pytest.raises(
+        AnalysisError, match="orders: all must be in USD, the currency of shop.yaml, but some are in EUR"
+    ):
         world.report()
 
 
@@ -250,7 +252,14 @@ def test_text_and_json_faces(world: World, run: Run, tmp_path: Path) -> None:
     text = run(*arguments)
     assert text.exit_code == 0
     assert max(map(len, text.output.splitlines())) <= 100
-    for part in ("revenue per visitor  decides", "✓ sample_ratio", "offer", "Verdict: SHIP offer", "$13.50", "45.00%"):
+    for part in (
+        "revenue per visitor  primary metric",
+        "✓ sample_ratio",
+        "offer",
+        "Verdict: SHIP offer",
+        "$13.50",
+        "45.00%",
+    ):
         assert part in text.output
     out = tmp_path / "report.json"
     assert run(*arguments, "--format", "json", "--out", out).output == ""
