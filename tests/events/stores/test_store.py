@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from events import Exposure, Interaction, Order, Refund, Store, open_store
 from events.records import EventRecord
+from events.stores.protocol import Rejected
 from experiments import StoreError
 from tests.support.postgres import PostgresServer
 
@@ -266,12 +267,17 @@ def test_less_durable_writes_are_kept_all_the_same(store: Store) -> None:
 
 def test_a_repeated_payload_is_quarantined_once(store: Store) -> None:
     """Whoever sends the same broken thing again does not fill the disk."""
-    store.quarantine([(AT, "events", "wrong", '{"a": "\0"}'), (AT + 1, "events", "wrong", '{"a": "\0"}')])
-    store.quarantine([(AT + 2, "events", "still", '{"a": "\0"}'), (AT, "shopify", "wrong", "{}")])
-    found = store.quarantined()
-    assert [row[1:4] for row in found] == [(AT, "events", "wrong"), (AT, "shopify", "wrong")]
-    store.release([found[0][0]])
-    assert [row[2] for row in store.quarantined()] == ["shopify"]
+    store.quarantine(
+        [Rejected(AT, "events", "wrong", '{"a": "\0"}'), Rejected(AT + 1, "events", "wrong", '{"a": "\0"}')]
+    )
+    store.quarantine([Rejected(AT + 2, "events", "still", '{"a": "\0"}'), Rejected(AT, "shopify", "wrong", "{}")])
+    rows = store.quarantined()
+    assert [(row.received_at_ms, row.source, row.reason) for row in rows] == [
+        (AT, "events", "wrong"),
+        (AT, "shopify", "wrong"),
+    ]
+    store.release([rows[0].id])
+    assert [row.source for row in store.quarantined()] == ["shopify"]
 
 
 def test_epochs_open_when_more_than_text_changes(store: Store) -> None:

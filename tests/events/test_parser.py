@@ -1,4 +1,4 @@
-"""Reading events: both spellings of money and time, and clear refusals."""
+"""Parsing events: both spellings of money and time, and clear refusals."""
 
 from decimal import Decimal
 from typing import Any
