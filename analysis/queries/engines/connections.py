@@ -125,22 +125,29 @@ def _connect_lake(folder: Path) -> Any:
 
 def _lake_query(backend: Any, folder: Path, name: str, table: LakeTable) -> str:
     """Return the query that reads a table's files, with every declared column."""
-    files = sum(1 for _ in folder.glob("**/*.parquet"))
-    if not files and name == "repeats":
+    has_files = any(folder.glob("**/*.parquet"))
+    if not has_files and name == "repeats":
         return REPEATS
     pattern = f"{escape(str(folder))}/**/*.parquet".replace("'", "''")
-    schemas = f"SELECT name, count(DISTINCT file_name) FROM parquet_schema('{pattern}') GROUP BY name"  # noqa: S608
-    having = dict(backend.raw_sql(schemas).fetchall()) if files else {}  # files by column
+    files = _files_by_column(backend, pattern) if has_files else {}
     columns = ", ".join(
-        column.name if column.name in having else f"CAST(NULL AS {_SQL_TYPES[column.kind]}) AS {column.name}"
+        column.name if column.name in files else f"CAST(NULL AS {_SQL_TYPES[column.kind]}) AS {column.name}"
         for column in table.columns
     )
-    if not files:
+    if not has_files:
         return f"SELECT {columns} LIMIT 0"
-    # Else DuckDB would take the columns of all files from the first, which costs less.
-    is_mixed = any(having.get(column.name) not in (None, files) for column in table.columns)
-    source = f"read_parquet('{pattern}', hive_partitioning = false, union_by_name = {is_mixed})"
-    return f"SELECT {columns} FROM {source}"  # noqa: S608
+    # Where all files have the same columns DuckDB may take them from the first file, which costs less.
+    is_mixed = any(files.get(column.name, files[None]) != files[None] for column in table.columns)
+    return f"SELECT {columns} FROM read_parquet('{pattern}', hive_partitioning = false, union_by_name = {is_mixed})"  # noqa: S608
+
+
+def _files_by_column(backend: Any, pattern: str) -> dict[str | None, int]:
+    """Return how many files have each column; under None, how many files there are."""
+    query = (
+        "SELECT name, count(DISTINCT file_name)"  # noqa: S608
+        f" FROM parquet_schema('{pattern}') GROUP BY GROUPING SETS ((name), ())"
+    )
+    return dict(backend.raw_sql(query).fetchall())
 
 
 def _connect_postgres(url: str) -> Any:

@@ -15,7 +15,7 @@ from events.stores.group_commit import GroupCommit
 from events.stores.protocol import Fetch
 from events.stores.sql_store import Execute, SqlStore
 from events.stores.sqlite.migrations import SCHEMA_VERSION, migrate
-from events.stores.sqlite.writes import Group
+from events.stores.sqlite.writes import GroupWrite
 from events.stores.urls import SqliteUrl
 from experiments.errors import StoreBusy, StoreError
 
@@ -77,7 +77,7 @@ class SqliteStore(SqlStore):
         return self._groups.write(records, durable) if records else []
 
     def _commit(self, batches: Sequence[Sequence[EventRecord]], durable: bool) -> list[list[bool]]:
-        group = Group(batches)
+        group = GroupWrite(batches)
         with self._store_errors():
             self._synchronise("FULL" if durable else "NORMAL")
             execute = self._connection.execute

@@ -68,7 +68,7 @@ def _insert_each(execute: Execute, records: RecordTable, rows: Sequence[Row]) ->
     return fresh
 
 
-class Group:
+class GroupWrite:
     """
     The records of several requests.
 
