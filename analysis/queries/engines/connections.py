@@ -96,12 +96,12 @@ def _connect(url: SqliteUrl | PostgresUrl | LakeUrl | OtherUrl) -> tuple[Any, st
             backend = ibis.sqlite.connect(url.path)
             backend.list_tables()
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"--store: must be a crosslift store, got {url.shown} ({error})") from None
-        return backend, url.shown
+            raise StoreError(f"--store: must be a crosslift store, got {url.label} ({error})") from None
+        return backend, url.label
     if isinstance(url, PostgresUrl):
         return _connect_postgres(url.text), "the database"
     if isinstance(url, LakeUrl):
-        return _connect_lake(url.folder), url.shown
+        return _connect_lake(url.folder), url.label
     return _connect_other(url)
 
 
@@ -164,16 +164,16 @@ def _connect_postgres(url: str) -> Any:
 def _connect_other(url: OtherUrl) -> tuple[Any, str]:
     """Connect to any other engine that Ibis supports."""
     if url.scheme not in {one.name for one in entry_points(group="ibis.backends")}:
-        raise wrong_url(url.shown, READABLE)
+        raise wrong_url(url.label, READABLE)
     read_only = {"read_only": True} if url.scheme == "duckdb" else {}  # else it makes a file where there is none
     try:
-        return ibis.connect(url.text, **read_only), url.shown
+        return ibis.connect(url.text, **read_only), url.label
     except ImportError:
         raise StoreError(
             f"--store: {url.scheme} needs Ibis's extra: pip install 'ibis-framework[{url.scheme}]'"
         ) from None
     except Exception as error:  # noqa: BLE001  every driver has errors of its own
-        raise StoreError(f"--store: {url.shown} cannot be opened: {_without_secrets(error, url.text)}") from None
+        raise StoreError(f"--store: {url.label} cannot be opened: {_without_secrets(error, url.text)}") from None
 
 
 def _without_secrets(error: Exception, url: str) -> str:

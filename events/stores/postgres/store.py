@@ -83,7 +83,7 @@ class PostgresStore(SqlStore):
 
     def __init__(self, url: PostgresUrl) -> None:
         _refuse_unreadable(url.text)
-        self.url = url.shown
+        self.url = url.label
         self._url = url.text
         self._groups = GroupCommit(self._commit)
         self._pool = ConnectionPool(
@@ -212,7 +212,7 @@ class _Sent:
     """A row to be written, and the position of its record."""
 
     index: int
-    row: Row
+    values: Row
 
 
 def _upsert_all(connection: Connection, records: Sequence[EventRecord], durable: bool) -> list[bool]:
@@ -227,8 +227,8 @@ def _upsert_all(connection: Connection, records: Sequence[EventRecord], durable:
             sent = [_Sent(index, table.row(record)) for index, record in enumerate(records) if type(record) is kind]
             for batch in _unique_keys(sent, table):
                 written = _upsert_batch(connection, _UPSERTS[kind], batch)
-                for key, one in batch.items():
-                    fresh[one.index] = key in written and (table.updates_count or written[key])
+                for key, row in batch.items():
+                    fresh[row.index] = key in written and (table.updates_count or written[key])
                 _follow_up(connection, [records[batch[key].index] for key in written])
     return fresh
 
@@ -238,7 +238,7 @@ def _unique_keys(sent: Sequence[_Sent], table: RecordTable) -> Iterator[dict[Row
     waiting = list(sent)
     while waiting:
         batch: dict[Row, _Sent] = {}
-        later = [one for one in waiting if batch.setdefault(table.key_of(one.row), one) is not one]
+        later = [row for row in waiting if batch.setdefault(table.key_of(row.values), row) is not row]
         yield dict(sorted(batch.items(), key=itemgetter(0)))
         waiting = later
 
@@ -250,7 +250,7 @@ def _arrays(rows: Iterable[Row]) -> list[list[Any]]:
 
 def _upsert_batch(connection: Connection, upsert: str, batch: Mapping[Row, _Sent]) -> dict[Row, bool]:
     """Return the keys that were written, and whether each was new."""
-    written = connection.execute(upsert, _arrays(one.row for one in batch.values()))
+    written = connection.execute(upsert, _arrays(row.values for row in batch.values()))
     return {tuple(key): bool(is_new) for *key, is_new in written}
 
 

@@ -21,26 +21,26 @@ COLUMNS = ("Name", "Id", "Financial Status", "Created at", "Currency", "Subtotal
 
 
 def order(order_id: str, gross: int, discount: int = 0, refunded: int = 0, **changes: Any) -> Order:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "shop": "demo",
         "order_id": order_id,
         "ordered_at_ms": AT,
         "updated_at_ms": AT,
         "currency": "USD",
     }
-    told |= {"gross_minor": gross, "discount_minor": discount, "refunded_minor": refunded, "source": "web"}
-    return Order(**(told | changes))
+    fields |= {"gross_minor": gross, "discount_minor": discount, "refunded_minor": refunded, "source": "web"}
+    return Order(**(fields | changes))
 
 
 def exported(
     order_id: str, price: str, discount: str = "0.00", refunded: str = "0.00", **changes: str
 ) -> dict[str, str]:
-    """Give a row as Shopify exports it: of one line, without tax and shipping."""
+    """Return a row as Shopify exports it: of one line, without tax and shipping."""
     total = f"{float(price) - float(discount):.2f}"
-    told = {"Name": f"#{order_id}", "Id": order_id, "Financial Status": "paid", "Currency": "USD", "Source": "web"}
-    told |= {"Created at": "2026-04-30 12:00:00 +0200", "Subtotal": total, "Shipping": "0.00", "Taxes": "0.00"}
-    told |= {"Total": total, "Discount Amount": discount, "Refunded Amount": refunded, "Lineitem quantity": "1"}
-    return told | {"Lineitem name": "x", "Lineitem price": price, "Lineitem discount": "0.00", **changes}
+    row = {"Name": f"#{order_id}", "Id": order_id, "Financial Status": "paid", "Currency": "USD", "Source": "web"}
+    row |= {"Created at": "2026-04-30 12:00:00 +0200", "Subtotal": total, "Shipping": "0.00", "Taxes": "0.00"}
+    row |= {"Total": total, "Discount Amount": discount, "Refunded Amount": refunded, "Lineitem quantity": "1"}
+    return row | {"Lineitem name": "x", "Lineitem price": price, "Lineitem discount": "0.00", **changes}
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def compare(
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-        told = () if text else ("--format", "json")
-        result = run("reconcile", path, "--configs", configs, "--store", store_url, *told, *options)
+        format_ = () if text else ("--format", "json")
+        result = run("reconcile", path, "--configs", configs, "--store", store_url, *format_, *options)
         return (result.output, result.exit_code) if text else (json.loads(result.output), result.exit_code)
 
     return compared

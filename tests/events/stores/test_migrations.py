@@ -14,7 +14,7 @@ from events.stores.sqlite.migrations import MIGRATIONS as SQLITE
 from events.stores.sqlite.migrations import SCHEMA_VERSION
 from events.stores.tables import TABLES, Table
 from experiments import StoreError
-from tests.events.stores.test_store import AT, exposure, order
+from tests.events.examples import AT, exposure, order
 from tests.support.postgres import PostgresServer
 
 HERE = Path(__file__).parent  # first_*.sql are stores of the first versions with some rows; they never change
