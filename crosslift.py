@@ -6,6 +6,7 @@ import click
 
 import analysis.cli
 import events.cli
+import events.imports.cli
 import experiments.cli
 import server.cli
 import simulation.cli
@@ -18,7 +19,7 @@ def cli() -> None:
     """Declare, assign, log and read experiments on cross-sell placements."""
 
 
-for room in (experiments.cli, server.cli, events.cli, simulation.cli, analysis.cli):
+for room in (experiments.cli, server.cli, events.cli, events.imports.cli, simulation.cli, analysis.cli):
     for command in room.commands:
         cli.add_command(command)
 

@@ -1,4 +1,4 @@
-"""What happened: records, the stores that keep them, files in and out."""
+"""Events: records, the stores that hold them, files that come in and go out."""
 
 from events.parser import RecordParser
 from events.records import Exposure, Interaction, Order, OrderLine, Refund

@@ -1,8 +1,8 @@
-"""The time; tests put another in its place."""
+"""The clock; tests replace it."""
 
 import time
 
 
 def now_ms() -> int:
-    """Give the time in milliseconds UTC."""
+    """Return the time in milliseconds UTC."""
     return time.time_ns() // 1_000_000

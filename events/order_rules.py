@@ -1,4 +1,4 @@
-"""Which orders are left out, and for what reason; the same whichever way an order comes in."""
+"""Which orders do not count, and why; the same for webhooks, events and files."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ RENEWAL_SOURCES = ("subscription_contract", "subscription")
 
 
 def reason_of_source(source: str) -> str | None:
-    """Tell why orders of a source are left out: staff typed them in, or a subscription made them; no visitor did."""
+    """Return why orders of a source do not count: staff entered them, or a subscription placed them, but no visitor."""
     if source in DRAFT_SOURCES:
         return "draft"
     return "renewal" if source in RENEWAL_SOURCES else None
@@ -17,12 +17,12 @@ def reason_of_source(source: str) -> str | None:
 
 def excluded(rules: OrderRules, reasons: Iterable[str | None], tags: Iterable[str] = ()) -> str | None:
     """
-    Give the reason why an order does not count; None where it does.
+    Return the reason why an order does not count; None where it counts.
 
     Args:
-        rules: The shop's.
-        reasons: What speaks against the order, the weightiest first.
-        tags: Of the order and of its customer.
+        rules: The shop's rules.
+        reasons: Reasons that were found for this order, the most important first.
+        tags: Tags of the order and of its customer.
     """
     unwanted = {tag.casefold() for tag in rules.exclude_tags}
     tagged = (f"tag: {tag.strip()}"[:256] for tag in tags if tag.strip().casefold() in unwanted)

@@ -7,6 +7,7 @@ Every amount comes in minor units (`gross_minor: 1990`) or as decimal text (`gro
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar, get_args
@@ -47,6 +48,39 @@ _TIMES = {name for name, spelling in _SPELLINGS.items() if spelling is Spelling.
 _PLAIN_AMOUNTS, _PLAIN_TIMES = ({plain_name(name) for name in names} for names in (_AMOUNTS, _TIMES))
 _COLUMNS = {"visitor_id": "unit_id", **{plain_name(name): name for name in (*_AMOUNTS, *_TIMES)}}
 _CONVERTED = _PLAIN_AMOUNTS | _PLAIN_TIMES | _TIMES
+
+
+# Columns that `RecordParser.order` fills; and fields that files never have: they are of one row a record, and belong to the epoch
+# of the declaration that they are imported with.
+_FILLED = {"updated_at_ms", "currency"}
+_NOT_IN_FILES = {"lines", "epoch"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileColumns:
+    """
+    The columns of a file of one kind, by their plain names.
+
+    Attributes:
+        needed, optional: In the order of the record's fields.
+        spellings: The plain name of every name that is accepted.
+    """
+
+    needed: tuple[str, ...]
+    optional: tuple[str, ...]
+    spellings: Mapping[str, str]
+
+
+def file_columns(record: type[Record]) -> FileColumns:
+    """Return the columns of files with one record a row."""
+    fields = {name: field for name, field in record.model_fields.items() if name not in _NOT_IN_FILES}
+    needed = [name for name, field in fields.items() if field.is_required() and name not in _FILLED]
+    spellings = {"visitor_id": "unit_id", **{plain_name(name): plain_name(name) for name in fields}}
+    return FileColumns(
+        tuple(map(plain_name, needed)),
+        tuple(plain_name(name) for name in fields if name not in needed),
+        spellings | {name: plain_name(name) for name in fields},
+    )
 
 
 class RecordParser:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -107,12 +108,14 @@ def keys(context: click.Context, store_url: str, format_: str) -> None:
             _create(store, format_)
             return
     if format_ == "json":
-        listed = [{name: row[name] for name in ("hint", "kind", "created_at_ms", "revoked_at_ms")} for row in known]
+        listed = [
+            {name: getattr(row, name) for name in ("hint", "kind", "created_at_ms", "revoked_at_ms")} for row in known
+        ]
         click.echo(json.dumps({"keys": listed}, indent=2))
         return
     for row in known:
-        made = time.strftime("%Y-%m-%d", time.gmtime(row["created_at_ms"] / 1000))
-        click.echo(f"{row['hint']}…  {row['kind']:<11}  made {made}  {'revoked' if row['revoked_at_ms'] else 'in use'}")
+        made = time.strftime("%Y-%m-%d", time.gmtime(row.created_at_ms / 1000))
+        click.echo(f"{row.hint}…  {row.kind:<11}  made {made}  {'revoked' if row.revoked_at_ms else 'in use'}")
     click.echo("\n`crosslift keys create` makes a new pair; a key is shown only when it is made.")
 
 
@@ -219,12 +222,12 @@ def list_(store_url: str, format_: str) -> None:
     with existing_store(store_url) as store:
         held = store.quarantined()
     if format_ == "json":
-        names = ("id", "received_at_ms", "source", "reason", "payload")
-        click.echo(json.dumps({"quarantine": [dict(zip(names, row, strict=True)) for row in held]}, indent=2))
+        click.echo(json.dumps({"quarantine": [asdict(row) for row in held]}, indent=2))
         return
-    for number, received_at_ms, source, reason, payload in held:
-        at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(received_at_ms / 1000))
-        click.echo(f"{number}  {at} UTC  {source}\n   {reason}\n   {payload[:300]}{'…' if len(payload) > 300 else ''}")
+    for row in held:
+        at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row.received_at_ms / 1000))
+        payload = f"{row.payload[:300]}{'…' if len(row.payload) > 300 else ''}"
+        click.echo(f"{row.id}  {at} UTC  {row.source}\n   {row.reason}\n   {payload}")
     click.echo(f"{len(held):,} held." + (" `crosslift quarantine replay` tries them again." if held else ""))
 
 
@@ -255,7 +258,7 @@ def replay(ids: tuple[int, ...], configs: str, store_url: str) -> None:
 def drop(ids: tuple[int, ...], store_url: str) -> None:
     """Delete what is held as IDs, for good: what was sent again mended, or never will be."""
     with existing_store(store_url) as store:
-        held = {row[0] for row in store.quarantined()}
+        held = {row.id for row in store.quarantined()}
         unknown = [str(one) for one in ids if one not in held]
         if unknown:
             raise click.UsageError(f"found nothing held as {', '.join(unknown)}; wanted ids that `list` shows")

@@ -158,7 +158,7 @@ def _print_next(console: Console, configs_dir: str, store: str, key: str) -> Non
     console.print("Everything above was made up, and stayed on this machine.", style="bold")
     console.print(f"  declarations  {configs_dir}/experiments/*.yaml")
     console.print(f"  the truth     {configs_dir}/simulation.yaml")
-    console.print(f"  events        {parse_store_url(store).shown} (SQLite)")
+    console.print(f"  events        {parse_store_url(store).label} (SQLite)")
     folder = Path(sys.executable).parent
     if shutil.which("crosslift") is None and (folder / "crosslift").exists():
         console.print("Put the command on your path:")

@@ -30,7 +30,7 @@ def store_state(url: str) -> Hashable:
     if isinstance(parsed, (LakeUrl, SparkUrl)) and parsed.folder is not None:
         return tuple((str(path), *_file_state(path)) for path in sorted(parsed.folder.rglob("*")))
     if not isinstance(parsed, PostgresUrl):
-        raise StoreError(f"--watch: must be a store of SQLite or PostgreSQL, or a folder, got {parsed.shown}")
+        raise StoreError(f"--watch: must be a store of SQLite or PostgreSQL, or a folder, got {parsed.label}")
     try:
         import psycopg
     except ImportError as error:

@@ -288,7 +288,7 @@ def open_source(url: str, shop: Shop) -> Iterator[Source]:
         missing = _TABLES - source.tables
         if missing:
             raise StoreError(
-                f"--store: {parse_store_url(url).shown} must be a crosslift store, but has no tables {', '.join(sorted(missing))}"
+                f"--store: {parse_store_url(url).label} must be a crosslift store, but has no tables {', '.join(sorted(missing))}"
             )
         source.second = dialect.begin_snapshot()
         try:

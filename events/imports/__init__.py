@@ -1,1 +1,1 @@
-"""Files in: exposures, interactions and orders, and a comparison with the shop's own export."""
+"""Files that come in: exposures, interactions, orders; and the comparison with the shop's own export."""

@@ -1,4 +1,4 @@
-"""CSV files in: exposures, interactions and orders."""
+"""Imports CSV files of exposures, interactions and orders."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import orjson
 from events.imports.csv_rows import Row, read_header, read_rows, refuse_unreadable
 from events.imports.order_exports import OrderExport, recognise
 from events.order_rules import excluded, reason_of_source
-from events.parser import RecordParser
+from events.parser import RecordParser, file_columns
 from events.records import KINDS, EventRecord, Exposure, Interaction, Order
 from events.stores.protocol import Store
 from experiments.declarations.loading import Configs
@@ -24,32 +24,35 @@ Logged = TypeVar("Logged", Exposure, Interaction)
 
 ROWS_A_COMMIT = 5_000
 REPORTED_ROWS = 20
-_NEEDED = {
-    "exposures": ["experiment", "unit_id", "variant", "exposed_at"],
-    "interactions": ["event_id", "kind", "experiment", "variant", "unit_id", "occurred_at"],
-    "orders": ["order_id", "ordered_at", "gross"],
-}
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A bad row: its line in the file, and what is wrong."""
+
+    line: int
+    reason: str
 
 
 @dataclass
 class Imported:
     """
-    What an import did.
+    The result of an import.
 
     Attributes:
-        accepted: Records that were new.
-        duplicates: Records that were there already, or older than what was there.
-        rejected: (line, reason) of the first bad rows.
-        rejected_count: How many were bad.
-        ignored: Columns that mean nothing to crosslift.
+        accepted: How many records were new.
+        duplicates: How many records were stored already, or older than the stored ones.
+        rejected: The first bad rows.
+        rejected_count: How many rows were bad.
+        ignored: Columns that crosslift does not use.
         recognised: Whose export the file is; empty for a file of our own columns.
-        remarks: What keeps orders from counting, and of how many.
-        records: What the file holds, where it was only to be read.
+        remarks: Why orders do not count, with how many.
+        records: The file's records, where it was only read.
     """
 
     accepted: int = 0
     duplicates: int = 0
-    rejected: list[tuple[int, str]] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
     rejected_count: int = 0
     ignored: list[str] = field(default_factory=list)
     recognised: str = ""
@@ -57,7 +60,7 @@ class Imported:
     records: list[EventRecord] = field(default_factory=list)
 
     def remark(self, records: Sequence[EventRecord]) -> None:
-        """Note orders that will not count, or not for every metric."""
+        """Count orders that will not count, or not for every metric."""
         for order in records:
             if isinstance(order, Order):
                 if order.excluded:
@@ -68,23 +71,23 @@ class Imported:
                     self.remarks["without a cost"] += 1
 
     def reject(self, line: int, error: RequestError) -> None:
-        """Note a bad row."""
+        """Record a bad row."""
         self.rejected_count += 1
         if len(self.rejected) < REPORTED_ROWS:
-            self.rejected.append((line, str(error)))
+            self.rejected.append(RejectedRow(line, str(error)))
 
 
 class BadRows(RequestError):
-    """A file that was not imported, because rows of it are bad."""
+    """A file that was not imported because it has bad rows."""
 
     def __init__(self, path: Path, imported: Imported) -> None:
         self.imported = imported
-        super().__init__("\n".join(f"{path}:{line}: {reason}" for line, reason in imported.rejected))
+        super().__init__("\n".join(f"{path}:{row.line}: {row.reason}" for row in imported.rejected))
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a file is read: which rows belong together, and what they become."""
+    """How a file is read: which rows belong together, and how they are parsed."""
 
     read: Callable[[Sequence[Row]], EventRecord]
     key: str = ""
@@ -107,23 +110,25 @@ def import_csv(
     Import a CSV file; importing it again changes nothing.
 
     Args:
-        path: UTF-8, comma-separated, with a header; docs/importing.md lists the columns, and the order exports that are known.
+        path: UTF-8, comma-separated, with a header; docs/importing.md lists the columns and the known order exports.
         kind: `exposures`, `interactions` or `orders`.
-        store: Where the rows go.
-        configs: Whose experiments, currency, time zone and costs the rows are held against.
+        store: Where the rows are written.
+        configs: The shop's experiments, currency, time zone and costs.
         skip_bad_rows: Import the good rows of a file that has bad ones.
-        shop: The shop of orders that do not say theirs.
+        shop: The shop of orders that do not name one.
         now_ms: The time at which epochs are opened for experiments that have none.
-        progress: Called with the number of lines done, of the file read twice.
+        progress: Called with the number of lines read; the file is read twice.
 
     Raises:
         BadRows: A row is bad; nothing was imported.
-        RequestError: The file cannot be read as CSV with the columns that are needed; nothing was imported.
+        RequestError: The file is not CSV with the needed columns; nothing was imported.
     """
     refuse_unreadable(path)
     layout = _layout(path, kind, configs, shop)
     checked = Imported(ignored=list(layout.ignored), recognised=layout.recognised)
-    for _ in _records(path, layout, checked, progress):  # the whole file first: its faults are known before a write
+    for _ in _records(
+        path, layout, checked, progress
+    ):  # the whole file first: its faults are known before the first write
         pass
     if checked.rejected_count and not skip_bad_rows:
         raise BadRows(path, checked)
@@ -139,19 +144,19 @@ def import_csv(
 
 def read_orders(path: Path, configs: Configs, shop: str) -> Imported:
     """
-    Read an export of orders without importing it; its orders and refunds are the result's `records`.
+    Read an export of orders without importing it; its orders and refunds are the `records` of the result.
 
     Raises:
         BadRows: A row is bad.
-        RequestError: The file cannot be read as CSV with the columns that are needed.
+        RequestError: The file is not CSV with the needed columns.
     """
     refuse_unreadable(path)
     layout = _layout(path, "orders", configs, shop)
-    read = Imported(ignored=list(layout.ignored), recognised=layout.recognised)
-    read.records += _records(path, layout, read, lambda _: None)
-    if read.rejected_count:
-        raise BadRows(path, read)
-    return read
+    imported = Imported(ignored=list(layout.ignored), recognised=layout.recognised)
+    imported.records += _records(path, layout, imported, lambda _: None)
+    if imported.rejected_count:
+        raise BadRows(path, imported)
+    return imported
 
 
 def _batches(records: Iterator[EventRecord], size: int) -> Iterator[list[EventRecord]]:
@@ -166,7 +171,7 @@ def _batches(records: Iterator[EventRecord], size: int) -> Iterator[list[EventRe
 
 
 def _records(path: Path, layout: _Layout, imported: Imported, progress: Progress) -> Iterator[EventRecord]:
-    """Read the rows, noting the bad ones."""
+    """Yield the records of the good rows; record the bad ones."""
     reported = 1
     seen: set[int] = set()
     for line, rows in _grouped(path, layout, imported):
@@ -184,18 +189,20 @@ def _records(path: Path, layout: _Layout, imported: Imported, progress: Progress
 def _refuse_repeated(name: str, row: Row, seen: set[int]) -> None:
     key = row.get(name)
     if key is None:
-        raise RequestError(f"{name}: found nothing; wanted the order's")
+        raise RequestError(f"{name}: must be the order's, got nothing")
     if hash(key) in seen:
-        raise RequestError(f"{name}: found {describe(key)} again after other orders; wanted its rows together")
+        raise RequestError(
+            f"{name}: rows of one order must stand together, got {describe(key)} again after other orders"
+        )
     seen.add(hash(key))
 
 
 def _grouped(path: Path, layout: _Layout, imported: Imported) -> Iterator[tuple[int, list[Row]]]:
-    """Put rows of an export that follow each other and share its key together, under the first one's line."""
+    """Yield the rows of each order of an export, with the line of the first; of other files each row alone."""
     first, group = 0, list[Row]()
     for line, row in read_rows(path):
         if isinstance(row, RequestError):
-            if layout.recognised:  # of some order a part would be missing
+            if layout.recognised:  # a part of some order would be missing
                 raise RequestError(f"{path}:{line}: {row}")
             imported.reject(line, row)
             continue
@@ -215,75 +222,66 @@ def _grouped(path: Path, layout: _Layout, imported: Imported) -> Iterator[tuple[
 
 def _layout(path: Path, kind: str, configs: Configs, shop: str) -> _Layout:
     """
-    Tell how a file is to be read.
+    Return how a file is read.
 
     Raises:
-        RequestError: It lacks a column that is needed.
+        RequestError: A needed column is missing.
     """
     header = read_header(path)
     export = recognise(header) if kind == "orders" else None
     if export is not None:
-        return _Layout(_export_reader(export, configs, shop), export.key, export.name)
-    spellings = _spellings(kind)
+        return _Layout(_export_parser(export, configs, shop), export.key, export.name)
+    columns = file_columns(KINDS[kind])
+    spellings = columns.spellings
     present = {spellings[name] for name in header if name in spellings}
-    missing = [name for name in _NEEDED[kind] if name not in present]
+    missing = [name for name in columns.needed if name not in present]
     if missing:
-        known = "; nor is it an order export of Shopify's or WooCommerce's" if kind == "orders" else ""
-        wanted = f"wanted {', '.join(missing)} too{known}"
-        raise RequestError(f"{path}:1: found the columns {', '.join(header) or 'none'}; {wanted}")
+        known = ", or those of an order export of Shopify's or WooCommerce's" if kind == "orders" else ""
+        needed = f"must have the columns {', '.join(columns.needed)}{known}"
+        raise RequestError(f"{path}:1: {needed}; missing: {', '.join(missing)}; got {', '.join(header) or 'none'}")
     ignored = [name for name in header if name not in spellings and not name.startswith("attributes.")]
-    return _Layout(_row_reader(kind, configs, shop), ignored=ignored)
+    return _Layout(_row_parser(kind, configs, shop), ignored=ignored)
 
 
-def _spellings(kind: str) -> dict[str, str]:
-    """Map every accepted column name to the name that stands for it in messages."""
-    spellings = {"visitor_id": "unit_id"}
-    for column in KINDS[kind].model_fields:
-        plain = column.removesuffix("_minor").removesuffix("_ms")
-        spellings |= {column: plain, plain: plain}
-    # Rows have no lines, and belong to the epoch of the declaration they are held against.
-    return {name: plain for name, plain in spellings.items() if plain not in ("lines", "epoch")}
-
-
-def _export_reader(export: OrderExport, configs: Configs, shop: str) -> Callable[[Sequence[Row]], EventRecord]:
-    reader = _reader(configs)
+def _export_parser(export: OrderExport, configs: Configs, shop: str) -> Callable[[Sequence[Row]], EventRecord]:
+    parser = _parser(configs)
 
     def read(rows: Sequence[Row]) -> EventRecord:
         try:
             fields = {"shop": shop, **export.read(rows, configs.shop.currency)}
         except KeyError as error:
-            raise RequestError(f"{error.args[0]}: found nothing; wanted a value here") from None
+            raise RequestError(f"{error.args[0]}: must have a value, got nothing") from None
         if "refund_id" in fields:
-            return reader.refund(fields)
+            return parser.refund(fields)
         reasons = (fields.get("excluded"), reason_of_source(str(fields.get("source"))))
         tags = rows[0].get("tags", "").split(",")
-        return reader.order(fields | {"excluded": excluded(configs.shop.orders, reasons, tags)})
+        return parser.order(fields | {"excluded": excluded(configs.shop.orders, reasons, tags)})
 
     return read
 
 
-def _reader(configs: Configs) -> RecordParser:
+def _parser(configs: Configs) -> RecordParser:
     shop = configs.shop
     return RecordParser(shop.currency, shop.time_zone, costs_minor=configs.costs_minor(), rates=shop.orders.rates)
 
 
-def _row_reader(kind: str, configs: Configs, shop: str) -> Callable[[Sequence[Row]], EventRecord]:
-    known = _spellings(kind)
-    reader = _reader(configs)
+def _row_parser(kind: str, configs: Configs, shop: str) -> Callable[[Sequence[Row]], EventRecord]:
+    known = file_columns(KINDS[kind]).spellings
+    parser = _parser(configs)
 
     def order(row: Row) -> EventRecord:
-        told = {name: value for name, value in row.items() if name in known}
-        return reader.order({"source": "csv", "shop": shop, **told})
+        fields = {name: value for name, value in row.items() if name in known}
+        return parser.order({"source": "csv", "shop": shop, **fields})
 
     def interaction(row: Row) -> EventRecord:
-        return _declared(reader.interaction({name: value for name, value in row.items() if name in known}), configs)
+        return _declared(parser.interaction({name: value for name, value in row.items() if name in known}), configs)
 
     def exposure(row: Row) -> EventRecord:
         fields = {name: value for name, value in row.items() if name in known and name != "attributes"}
-        return _declared(reader.exposure({**fields, "attributes": _attributes(row)}), configs)
+        return _declared(parser.exposure({**fields, "attributes": _attributes(row)}), configs)
 
-    read = {"orders": order, "interactions": interaction, "exposures": exposure}[kind]
-    return lambda rows: read(rows[0])
+    parse_row = {"orders": order, "interactions": interaction, "exposures": exposure}[kind]
+    return lambda rows: parse_row(rows[0])
 
 
 def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,25 +292,25 @@ def _attributes(row: Mapping[str, Any]) -> dict[str, Any]:
     except (orjson.JSONDecodeError, RecursionError):
         attributes = None
     if not isinstance(attributes, dict) or any(isinstance(value, (dict, list)) for value in attributes.values()):
-        raise RequestError(f"attributes: found {describe(text)}; wanted a JSON object of text and numbers")
+        raise RequestError(f"attributes: must be a JSON object of text and numbers, got {describe(text)}")
     return attributes | {name[11:]: value for name, value in row.items() if name.startswith("attributes.")}
 
 
 def _declared(record: Logged, configs: Configs) -> Logged:
     if record.experiment not in configs.experiments:
         raise RequestError(
-            f"experiment: found {describe(record.experiment)}; wanted one of {', '.join(configs.experiments)}"
+            f"experiment: must be one of {', '.join(configs.experiments)}, got {describe(record.experiment)}"
         )
     if configs.experiments[record.experiment].status == "draft":
-        raise RequestError(f"experiment: found {describe(record.experiment)}, a draft; wanted one that has run")
+        raise RequestError(f"experiment: must have run, got {describe(record.experiment)}, which is a draft")
     variants = configs.experiments[record.experiment].variants
     if record.variant not in variants:
-        raise RequestError(f"variant: found {describe(record.variant)}; wanted one of {', '.join(variants)}")
+        raise RequestError(f"variant: must be one of {', '.join(variants)}, got {describe(record.variant)}")
     return record
 
 
 def _with_epochs(records: Iterator[EventRecord], store: Store, configs: Configs, now_ms: int) -> Iterator[EventRecord]:
-    """Put exposures into the current epoch of their experiment."""
+    """Yield the records, exposures with the current epoch of their experiment."""
     current: dict[str, int] = {}
     for record in records:
         if not isinstance(record, Exposure):

@@ -1,4 +1,4 @@
-"""CSV files as rows: UTF-8, commas, a header; what is no CSV is refused with its line."""
+"""Reads CSV files as rows: UTF-8, commas, a header. A file that is not CSV is refused with the line."""
 
 import csv
 from collections.abc import Iterator
@@ -12,25 +12,25 @@ Row = dict[str, str]
 
 def refuse_unreadable(path: Path) -> None:
     """
-    Refuse what cannot be imported whatever it holds.
+    Refuse a path that cannot be imported.
 
     Raises:
-        RequestError: No file, an empty one, or one that cannot be read twice.
+        RequestError: There is no such file, or it is empty, or it cannot be read twice.
     """
     if not path.exists():
-        raise RequestError(f"{path}: found no such file; wanted a CSV file")
+        raise RequestError(f"{path}: must be a CSV file, got no such file")
     if not path.is_file():
-        raise RequestError(f"{path}: found no file that can be read twice; wanted a CSV file")
+        raise RequestError(f"{path}: must be a CSV file that can be read twice, got a folder or a pipe")
     if not path.stat().st_size:
-        raise RequestError(f"{path}: found an empty file; wanted a header and rows")
+        raise RequestError(f"{path}: must have a header and rows, got an empty file")
 
 
 def read_header(path: Path) -> list[str]:
     """
-    Give the names of the columns.
+    Return the names of the columns.
 
     Raises:
-        RequestError: They cannot be read, or one stands twice.
+        RequestError: The header cannot be read, or a name is there twice.
     """
     with _opened(path) as file:
         try:
@@ -38,21 +38,23 @@ def read_header(path: Path) -> list[str]:
         except UnicodeDecodeError:
             raise _not_utf8(path) from None
         except csv.Error as error:
-            raise RequestError(f"{path}:1: found no readable header ({error}); wanted column names") from None
+            raise RequestError(
+                f"{path}:1: the header must be column names, got text that is not CSV ({error})"
+            ) from None
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise RequestError(f"{path}:1: found the columns {', '.join(map(repr, twice))} twice; wanted each once")
+        raise RequestError(f"{path}:1: each column must be there once, got {', '.join(map(repr, twice))} twice")
     if len(header) == 1 and ";" in header[0]:
-        raise RequestError(f"{path}:1: found columns parted by semicolons; wanted commas")
+        raise RequestError(f"{path}:1: columns must be separated by commas, got semicolons")
     return header
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row | RequestError]]:
     """
-    Give every row with its line, without its empty cells; or why it is none.
+    Yield every row with its line, without its empty cells; or the error of a row of the wrong length.
 
     Raises:
-        RequestError: From some line on the file is no CSV in UTF-8.
+        RequestError: The file is not CSV in UTF-8, from some line on.
     """
     with _opened(path) as file:
         rows = csv.reader(file, strict=True)
@@ -62,9 +64,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row | RequestError]]:
             try:
                 cells = next(rows, None)
             except csv.Error as error:
-                raise RequestError(
-                    f"{path}:{line}: found a row that is no CSV ({error}); wanted its quotes mended"
-                ) from None
+                raise RequestError(f"{path}:{line}: must be a row of CSV; check its quotes ({error})") from None
             except UnicodeDecodeError:
                 raise _not_utf8(path) from None
             if cells is None:
@@ -74,7 +74,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row | RequestError]]:
 
 
 def count_lines(path: Path) -> int:
-    """Give the number of lines, quickly; a row with line breaks in it counts for several."""
+    """Return the number of lines, quickly; a row with line breaks counts as several."""
     with path.open("rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
@@ -92,11 +92,11 @@ def _not_utf8(path: Path) -> RequestError:
             try:
                 line.decode()
             except UnicodeDecodeError as error:
-                return RequestError(f"{path}:{number}: found the byte {line[error.start]:#04x}; wanted UTF-8 text")
-    return RequestError(f"{path}: found bytes that are not UTF-8; wanted UTF-8 text")
+                return RequestError(f"{path}:{number}: must be UTF-8 text, got the byte {line[error.start]:#04x}")
+    return RequestError(f"{path}: must be UTF-8 text, got other bytes")
 
 
 def _named(header: list[str], cells: list[str]) -> Row | RequestError:
     if len(cells) != len(header):
-        return RequestError(f"found {len(cells)} cells; wanted {len(header)}, as many as the header has")
+        return RequestError(f"must have {len(header)} cells, as the header has, got {len(cells)}")
     return {name: cell for name, cell in zip(header, cells, strict=True) if cell and not cell.isspace()}

@@ -1,8 +1,8 @@
 """
-Order exports of Shopify and WooCommerce, recognised by their headers and read into the fields of orders and refunds.
+Reads the order exports of Shopify and WooCommerce, recognised by their headers, into the fields of orders and refunds.
 
-The amounts of these files include tax where the shop's prices do, and their refunds always do: the part without tax and
-shipping is taken in proportion. docs/importing.md says what is read from where.
+Amounts in these files include tax where the shop's prices do, and refunds always do: the part without tax and shipping is taken
+in proportion. docs/importing.md says which columns are read.
 """
 
 import re
@@ -18,7 +18,7 @@ Row = Mapping[str, str]
 Fields = dict[str, Any]
 
 _COUNTED = ("processing", "completed")  # WooCommerce's statuses of orders that were paid for
-_UNPAID = ("voided", "expired")  # Shopify's of orders that never were
+_UNPAID = ("voided", "expired")  # Shopify's statuses of orders that were never paid for
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class OrderExport:
     One kind of file.
 
     Attributes:
-        name: As messages call it.
+        name: Its name in messages.
         needs: Columns that it has, in lower case.
-        one_of: Of these it has at least one; empty where `needs` tells enough.
+        one_of: Columns of which it has at least one; empty where `needs` is enough.
         key: The column whose value the rows of one order share.
-        read: Turns an order's rows into an event's fields: of a refund where they hold a `refund_id`.
+        read: Converts an order's rows into the fields of an order, or of a refund where they have a `refund_id`.
     """
 
     name: str
@@ -42,7 +42,7 @@ class OrderExport:
 
 
 def recognise(header: Iterable[str]) -> OrderExport | None:
-    """Tell whose export a file is; None for our own columns, and for anything else."""
+    """Return whose export a file is; None for our own columns, and for anything else."""
     names = {name.strip().lower() for name in header}
     for export in EXPORTS:
         if export.needs <= names and (not export.one_of or export.one_of & names):
@@ -53,15 +53,15 @@ def recognise(header: Iterable[str]) -> OrderExport | None:
 def _shopify(rows: Sequence[Row], currency: str) -> Fields:
     first = rows[0]
     if not first.get("total") or not first.get("subtotal"):
-        raise RequestError("Total, Subtotal: found nothing; wanted an order's first row before its other lines")
+        raise RequestError("Total, Subtotal: an order's first row must have both, got a row without")
     money = _Money(currency, first)
     subtotal, shipping, taxes, total = (money.of(name) for name in ("subtotal", "shipping", "taxes", "total"))
-    tax_inside = total < subtotal + shipping + taxes  # prices that include tax leave nothing to be added
+    tax_inside = total < subtotal + shipping + taxes  # prices include tax: it is not added again
     product_tax = share(taxes, subtotal, subtotal + shipping) if tax_inside else 0
     net = subtotal - product_tax
     lines = [_shopify_line(row, money) for row in rows if row.get("lineitem quantity")]
     discount = sum(line["gross_minor"] for line in lines) - subtotal
-    if discount < 0:  # an order edited since: only its sums hold
+    if discount < 0:  # the order was edited later: only its sums are right
         lines, discount = [], money.of("discount amount")
     lines = _without_tax(_discounted(lines, discount), subtotal, product_tax)
     if product_tax:
@@ -94,7 +94,7 @@ def _shopify_line(row: Row, money: "_Money") -> Fields:
 
 
 def _woocommerce(rows: Sequence[Row], currency: str) -> Fields:
-    """Read an order of the extension by SkyVerge, or of WebToffee's, a row an order or a row an item."""
+    """Read an order of the extensions by SkyVerge and WebToffee: a row for each order, or for each item."""
     first = rows[0]
     money = _Money(currency, first)
     total, tax, shipping, fees = (
@@ -103,13 +103,13 @@ def _woocommerce(rows: Sequence[Row], currency: str) -> Fields:
     net = total - tax - shipping - fees
     lines = _woocommerce_lines(rows, money)
     if lines and abs(sum(line["gross_minor"] - line["discount_minor"] for line in lines) - net) > len(lines):
-        lines = []  # they do not add up to the order: what they say of it cannot be trusted
+        lines = []  # they do not add up to the order, and are not reliable
     refunded = sum(line["refunded_minor"] for line in lines)
     if not refunded:
-        given_back = money.of("refunded_total") or sum(
+        paid_back = money.of("refunded_total") or sum(
             abs(money.read(amount, "refund_items")) for amount in _values_of(first.get("refund_items", ""), "amount")
         )
-        refunded = min(net, share(given_back, net, total))
+        refunded = min(net, share(paid_back, net, total))
     customer = first.get("customer_id") or first.get("customer_user") or ""
     ordered_at = _time(first.get("date") or first.get("order_date") or "")
     return {
@@ -153,7 +153,7 @@ def _woocommerce_line(item: Mapping[str, str], money: "_Money") -> Fields:
 
 
 def _algolplus(rows: Sequence[Row], currency: str) -> Fields:
-    """Read an order of Advanced Order Export, a row an item; its lines are those that were not refunded."""
+    """Read an order of Advanced Order Export, a row for each item; refunded lines are not in it."""
     first = rows[0]
     money = _Money(currency, first)
     total, tax, shipping = (
@@ -176,7 +176,7 @@ def _algolplus(rows: Sequence[Row], currency: str) -> Fields:
 
 
 def _analytics(rows: Sequence[Row], currency: str) -> Fields:
-    """Read a row of WooCommerce's analytics, which gives net sales alone; a refund is a row of its own, below zero."""
+    """Read a row of WooCommerce's analytics, which has net sales only; a refund is a row of its own, below zero."""
     row = rows[0]
     money = _Money(currency, row)
     net = money.of("net sales") if "net sales" in row else money.of("n. revenue")
@@ -244,17 +244,17 @@ class _Money:
 
 
 def _discounted(lines: list[Fields], discount: int) -> list[Fields]:
-    """Spread what of the order's discount no line has yet, in proportion to what the lines still cost."""
+    """Spread the rest of the order's discount over the lines, in proportion to their remaining prices."""
     left = discount - sum(line["discount_minor"] for line in lines)
-    worth = [line["gross_minor"] - line["discount_minor"] for line in lines]
+    prices = [line["gross_minor"] - line["discount_minor"] for line in lines]
     return [
         {**line, "discount_minor": line["discount_minor"] + part}
-        for line, part in zip(lines, spread(left, worth), strict=True)
+        for line, part in zip(lines, spread(left, prices), strict=True)
     ]
 
 
 def _without_tax(lines: list[Fields], taxed: int, tax: int) -> list[Fields]:
-    """Take the tax out of lines that include it, in proportion to what they cost."""
+    """Subtract the tax from lines that include it, in proportion to their prices."""
     if not tax:
         return lines
     before_tax = [line["gross_minor"] for line in lines]
@@ -273,7 +273,7 @@ def _quantity(text: str) -> int:
     except ValueError:
         number = -1
     if not 0 <= number <= 1_000_000 or number != int(number):
-        raise RequestError(f"quantity: found {describe(text)}; wanted a whole number")
+        raise RequestError(f"quantity: must be a whole number, got {describe(text)}")
     return int(number)
 
 
@@ -282,22 +282,22 @@ def _time(text: str) -> str:
 
 
 def _visitor(row: Row) -> str | None:
-    """Find the visitor id in a column of its own, such as `meta:__crosslift_visitor`."""
+    """Return the visitor id of a column such as `meta:__crosslift_visitor`."""
     return next((value for name, value in row.items() if name.endswith("crosslift_visitor") and value), None)
 
 
 def _note(notes: str, key: str) -> str | None:
-    told = (line.partition(": ") for line in notes.splitlines())
-    return next((value.strip() for name, _, value in told if name.strip() == key), None)
+    pairs = (line.partition(": ") for line in notes.splitlines())
+    return next((value.strip() for name, _, value in pairs if name.strip() == key), None)
 
 
 def _status(status: str) -> str | None:
-    told = status.lower().removeprefix("wc-").replace(" ", "-")
-    return None if told in _COUNTED else told or "no status"
+    name = status.lower().removeprefix("wc-").replace(" ", "-")
+    return None if name in _COUNTED else name or "no status"
 
 
 def _parts(cell: str) -> list[str]:
-    """Split `name:A|quantity:1;name:B|quantity:2` where an item begins; `;` may stand in a name."""
+    """Split `name:A|quantity:1;name:B|quantity:2` where an item begins; a name may contain `;`."""
     return [part for part in re.split(r";(?=(?:id|name):)", cell) if part]
 
 

@@ -1,4 +1,4 @@
-"""Holds the store's orders against the shop's own export, and says of every difference where it likely comes from."""
+"""Compares the store's orders with the shop's own export, and names the likely cause of every difference."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ _DISCREPANCIES = (
 
 @dataclass(frozen=True)
 class Sums:
-    """What the counted orders of one side add up to, in minor units."""
+    """The sums of the counted orders of one side, in minor units."""
 
     orders: int
     gross: int
@@ -35,24 +35,24 @@ class Sums:
 
     @property
     def net(self) -> int:
-        """Give gross less discounts and refunds."""
+        """Return gross minus discounts and refunds."""
         return self.gross - self.discounts - self.refunds
 
     def to_dict(self) -> dict[str, int]:
-        """Give the sums by name."""
+        """Return the sums by name."""
         return {"orders": self.orders} | {name: getattr(self, name) for name in AMOUNTS}
 
 
 @dataclass(frozen=True)
 class Difference:
     """
-    One order that the two sides do not agree on.
+    One order that differs between the two sides.
 
     Attributes:
-        order_id: Which.
+        order_id: The order.
         what: `missing` in the store, `unknown` to the export, `counted` on one side only, or the amounts that differ.
-        export, store: The net revenue of each side; None where it has no such order, or leaves it out.
-        cause: Where the difference likely comes from, and what to do.
+        export, store: The net revenue of each side; None where it has no such order, or does not count it.
+        cause: The likely cause, and what to do.
     """
 
     order_id: str
@@ -64,7 +64,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """Both sides' sums for a period, days of the shop's time zone, and all that differs."""
+    """The sums of both sides for a period, in days of the shop's time zone, and all differences."""
 
     shop: str
     currency: str
@@ -75,7 +75,7 @@ class Reconciliation:
     differences: Sequence[Difference]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give JSON values; amounts are minor units."""
+        """Return JSON values; amounts are minor units."""
         return {
             "shop": self.shop,
             "currency": self.currency,
@@ -83,7 +83,7 @@ class Reconciliation:
             "until": self.until.isoformat(),
             "export": self.export.to_dict(),
             "store": self.store.to_dict(),
-            "differences": [vars(one) for one in self.differences],
+            "differences": [vars(difference) for difference in self.differences],
         }
 
 
@@ -95,31 +95,35 @@ def reconcile(
 
     Args:
         path: The shop's own export, or a file of our own columns.
-        store: What the shop's webhooks, events and imports have left.
-        configs: Whose currency, time zone and rules hold.
-        shop: Whose orders; may be empty where the store has orders of one shop only.
-        since, until: First and last day; those of the file's first and last order where they are not given.
+        store: The orders of the shop's webhooks, events and imports.
+        configs: The shop's currency, time zone and order rules.
+        shop: The shop whose orders are compared; may be empty where the store has orders of one shop only.
+        since, until: First and last day; by default those of the file's first and last order.
 
     Raises:
-        BadRows, RequestError: The file cannot be read, or holds no order of the period, or the shop is not known.
+        BadRows, RequestError: The file cannot be read, or has no order of the period, or the shop is not known.
     """
     with store.snapshot() as fetch:
         chosen = _chosen(shop, [str(row[0]) for row in fetch(_SHOPS)])
         zone = ZoneInfo(configs.shop.time_zone)
         exported = _exported(path, configs, chosen)
-        days = [datetime.fromtimestamp(one.ordered_at_ms / 1000, zone).date() for one in exported.values()]
+        days = [datetime.fromtimestamp(order.ordered_at_ms / 1000, zone).date() for order in exported.values()]
         if not days:
-            raise RequestError(f"{path}: found no orders; wanted those of a period")
+            raise RequestError(f"{path}: must have orders, got none")
         first, last = since or min(days), until or max(days)
         since_ms, until_ms = _start_ms(first, zone), _start_ms(last + timedelta(days=1), zone)
-        theirs = {key: one for key, one in exported.items() if since_ms <= one.ordered_at_ms < until_ms}
-        # An order that the sides place on different days is still the same order.
+        theirs = {key: order for key, order in exported.items() if since_ms <= order.ordered_at_ms < until_ms}
+        # An order that has different days on the two sides is still the same order.
         around = stored_orders(fetch, chosen, since_ms - 2 * DAY_MS, until_ms + 2 * DAY_MS)
         ours = {
-            one.order_id: one for one in around if since_ms <= one.ordered_at_ms < until_ms or one.order_id in theirs
+            order.order_id: order
+            for order in around
+            if since_ms <= order.ordered_at_ms < until_ms or order.order_id in theirs
         }
         discrepancies = {str(key): int(total) for key, total in fetch(_DISCREPANCIES, chosen)}
-    compared = _Compared(theirs, ours, configs.shop.orders, discrepancies, _held(store, set(theirs) - set(ours)))
+    compared = _Compared(
+        theirs, ours, configs.shop.orders, discrepancies, _quarantine_reasons(store, set(theirs) - set(ours))
+    )
     rules = configs.shop.orders
     return Reconciliation(
         chosen,
@@ -135,18 +139,20 @@ def reconcile(
 def _chosen(shop: str, known: Sequence[str]) -> str:
     if shop in known or (not shop and len(known) == 1):
         return shop or known[0]
-    raise RequestError(f"--shop: found {shop or 'none'}; wanted one that has orders: {', '.join(known) or 'none has'}")
+    raise RequestError(
+        f"--shop: must be a shop with orders ({', '.join(known) or 'none has any'}), got {shop or 'none'}"
+    )
 
 
 def _exported(path: Path, configs: Configs, shop: str) -> dict[str, Order]:
-    """Read a file's orders by id; refunds that stand by themselves are taken off theirs."""
+    """Return a file's orders by id, with the refunds that have rows of their own."""
     records = read_orders(path, configs, shop).records
-    orders = {one.order_id: one for one in records if isinstance(one, Order)}
+    orders = {record.order_id: record for record in records if isinstance(record, Order)}
     for refund in records:
         if isinstance(refund, Refund) and refund.order_id in orders:
-            known = orders[refund.order_id]
-            told = {"refunded_minor": known.refunded_minor + refund.refunded_minor}
-            orders[refund.order_id] = known.model_copy(update=told)
+            order = orders[refund.order_id]
+            refunded = {"refunded_minor": order.refunded_minor + refund.refunded_minor}
+            orders[refund.order_id] = order.model_copy(update=refunded)
     return orders
 
 
@@ -154,13 +160,12 @@ def _start_ms(day: date, zone: ZoneInfo) -> int:
     return round(datetime.combine(day, time(), zone).timestamp() * 1000)
 
 
-def _held(store: Store, missing: set[str]) -> dict[str, str]:
-    """Give the reasons for which orders are held in quarantine."""
-    held: dict[str, str] = {}
-    if missing:
-        for _, _, _, reason, payload in store.quarantined():
-            held |= dict.fromkeys(missing & set(re.findall(r"[\w.-]+", payload)), reason)
-    return held
+def _quarantine_reasons(store: Store, missing: set[str]) -> dict[str, str]:
+    """Return why orders are in quarantine, by order."""
+    reasons: dict[str, str] = {}
+    for row in store.quarantined() if missing else ():
+        reasons |= dict.fromkeys(missing & set(re.findall(r"[\w.-]+", row.payload)), row.reason)
+    return reasons
 
 
 def _left_out(order: Order, rules: OrderRules) -> str | None:
@@ -172,12 +177,12 @@ def _left_out(order: Order, rules: OrderRules) -> str | None:
 
 
 def _sums(orders: Mapping[str, Order], rules: OrderRules) -> Sums:
-    counted = [one for one in orders.values() if _left_out(one, rules) is None]
+    counted = [order for order in orders.values() if _left_out(order, rules) is None]
     return Sums(
         len(counted),
-        sum(one.gross_minor for one in counted),
-        sum(one.discount_minor for one in counted),
-        sum(one.refunded_minor for one in counted),
+        sum(order.gross_minor for order in counted),
+        sum(order.discount_minor for order in counted),
+        sum(order.refunded_minor for order in counted),
     )
 
 
@@ -187,13 +192,13 @@ def _net(order: Order) -> int:
 
 @dataclass(frozen=True)
 class _Compared:
-    """Both sides' orders by id, and what is known about those that differ."""
+    """The orders of both sides by id, and the known reasons for differences."""
 
     theirs: Mapping[str, Order]
     ours: Mapping[str, Order]
     rules: OrderRules
     discrepancies: Mapping[str, int]
-    held: Mapping[str, str]
+    quarantined: Mapping[str, str]
 
     def differences(self) -> Iterator[Difference]:
         for key in sorted(self.theirs.keys() | self.ours.keys()):
@@ -205,7 +210,7 @@ class _Compared:
                     yield Difference(key, "missing", _net(theirs), None, self._why_missing(key))
             elif theirs is None and ours is not None:
                 if stored is None:
-                    cause = "deleted in the shop, placed through another channel, or not among the export's filters"
+                    cause = "deleted in the shop, placed through another channel, or excluded by the export's filters"
                     yield Difference(key, "unknown", None, _net(ours), cause)
             elif theirs is not None and ours is not None:
                 if (exported is None) != (stored is None):
@@ -214,16 +219,18 @@ class _Compared:
                     yield from self._amounts(key, theirs, ours)
 
     def _why_missing(self, key: str) -> str:
-        if key in self.held:
-            return f"held in quarantine: {self.held[key]}; mend that, then `crosslift quarantine replay`"
-        return "never came: placed before the shop was connected, or a webhook was lost; `crosslift import orders` brings it"
+        if key in self.quarantined:
+            return f"in quarantine: {self.quarantined[key]}; fix that, then run `crosslift quarantine replay`"
+        return (
+            "never received: older than the shop's connection, or a webhook was lost; `crosslift import orders` adds it"
+        )
 
     def _counted_once(
         self, key: str, theirs: Order, ours: Order, exported: str | None, stored: str | None
     ) -> Difference:
         if stored is not None:
-            return Difference(key, "counted", _net(theirs), None, f"left out of the store: {stored}")
-        cause = f"{exported} in the shop, and the store does not know: a webhook was lost, or is still to come"
+            return Difference(key, "counted", _net(theirs), None, f"not counted in the store: {stored}")
+        cause = f"{exported} in the shop, but not in the store: a webhook was lost, or has not arrived yet"
         return Difference(key, "counted", None, _net(ours), cause)
 
     def _amounts(self, key: str, theirs: Order, ours: Order) -> Iterator[Difference]:
@@ -238,17 +245,19 @@ class _Compared:
 
     def _why(self, key: str, theirs: Order, ours: Order) -> str:
         if key in self.discrepancies:
-            return "payments of a refund and its lines disagree: the store counts lines, the export what was paid"
+            return "a refund's payments and lines differ: the store counts lines, the export payments"
         off = max(abs(theirs.gross_minor - ours.gross_minor), abs(theirs.discount_minor - ours.discount_minor))
-        given_back = theirs.refunded_minor - ours.refunded_minor
-        if max(off, abs(given_back)) <= max(1, theirs.units, ours.units):
-            return "rounding: a tax or a refund was parted between products and the rest"
+        refunds = theirs.refunded_minor - ours.refunded_minor
+        if max(off, abs(refunds)) <= max(1, theirs.units, ours.units):
+            return "rounding: a tax or a refund was divided between products and the rest"
         if off == 0:
-            if given_back < 0:
-                return "refunded since the export was made, or refunded by lines where the export has a proportion"
-            return "a refund that the store does not know: a webhook was lost, or refunds of shipping and tax in proportion"
+            if refunds < 0:
+                return "refunded after the export was made, or refunded by lines where the export has a proportion"
+            return (
+                "a refund is missing in the store: a webhook was lost, or shipping and tax were refunded in proportion"
+            )
         if theirs.gross_minor - theirs.discount_minor == ours.gross_minor - ours.discount_minor:
-            return "the same net before refunds: a discount that one side has taken off its prices already"
+            return "the same net before refunds: one side has subtracted a discount from its prices already"
         if theirs.units > ours.units:
-            return "lines that are no products (gift cards, tips), or that an edit removed since the export was made"
-        return "edited after the purchase: one of the two sides is older"
+            return "lines that are not products (gift cards, tips), or that were removed after the export was made"
+        return "edited after the purchase: one side is older"

@@ -1,1 +1,1 @@
-"""Where events are kept: one contract, on SQLite and on PostgreSQL."""
+"""Where events are stored: one contract, on SQLite and on PostgreSQL."""

@@ -25,4 +25,4 @@ def open_store(url: str = DEFAULT) -> Store:
         except ImportError as error:
             raise missing_extra("PostgreSQL", "postgres", error) from None
         return PostgresStore(parsed)
-    raise wrong_url(parsed.shown, WRITABLE)
+    raise wrong_url(parsed.label, WRITABLE)

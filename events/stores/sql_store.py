@@ -1,4 +1,4 @@
-"""What both stores do in the same SQL: epochs, identities, quarantine, keys, retention and erasure."""
+"""The part of both stores that is the same SQL: epochs, identities, quarantine, keys, retention and erasure."""
 
 import json
 from abc import ABC, abstractmethod
@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from events.records import EventRecord
-from events.stores.protocol import Fetch
+from events.stores.protocol import ApiKey, Fetch, Quarantined, Rejected
 from events.stores.record_rows import FORGOTTEN, attributes_text
 from events.stores.tables import (
     ALIASES,
@@ -43,7 +43,7 @@ class SqlStore(ABC):
 
     @abstractmethod
     def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
-        """Write records; Store.write says what is kept."""
+        """Write records; see Store.write."""
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[Execute]:
@@ -58,7 +58,7 @@ class SqlStore(ABC):
         """Read rows outside of a transaction."""
 
     def open_epoch(self, experiment: str, declaration: Mapping[str, Any], declared_at_ms: int) -> int:
-        """Give the number of the declaration's epoch, opening a new one where it differs in more than its texts."""
+        """Return the number of the declaration's epoch; open a new epoch where it differs in more than its texts."""
         newest = "SELECT epoch, declaration FROM epochs WHERE experiment = ? ORDER BY epoch DESC LIMIT 1"
         with self._transaction() as execute:
             row = execute(newest, (experiment,)).fetchone()
@@ -70,12 +70,12 @@ class SqlStore(ABC):
         return number
 
     def newest_epoch(self, experiment: str) -> int | None:
-        """Give the number of an experiment's newest epoch."""
+        """Return the number of an experiment's newest epoch."""
         row = self._read("SELECT MAX(epoch) FROM epochs WHERE experiment = ?", experiment)[0]
         return None if row[0] is None else int(row[0])
 
     def identify(self, visitor_id: str, customer_id: str, company_id: str | None, linked_at_ms: int) -> str:
-        """Link a visitor to a customer; Store.identify says how."""
+        """Link a visitor to a customer; see Store.identify."""
         with self._transaction() as execute:
             alias = execute("SELECT unit_id FROM aliases WHERE visitor_id = ?", (visitor_id,)).fetchone()
             visitor_unit = str(alias[0]) if alias else visitor_id
@@ -93,52 +93,55 @@ class SqlStore(ABC):
                 execute(insert(ALIASES), (visitor_id, unit_id, linked_at_ms))
         return unit_id
 
-    def quarantine(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
-        """Keep what could not be understood, once however often it is sent."""
-        insert = (
+    def quarantine(self, rows: Iterable[Rejected]) -> None:
+        """Store payloads that could not be understood; a repeated payload is stored once."""
+        insert_row = (
             "INSERT INTO quarantine (received_at_ms, source, reason, payload, digest) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (digest) DO NOTHING"
         )
         with self._transaction() as execute:
-            for received_at_ms, source, reason, payload in rows:
-                kept, why = (text.replace("\0", "\ufffd") for text in (payload, reason))  # PostgreSQL keeps no NUL
-                execute(insert, (received_at_ms, source, why, kept, quarantine_digest(source, kept)))
+            for row in rows:
+                reason, payload = (
+                    text.replace("\0", "\ufffd") for text in (row.reason, row.payload)
+                )  # PostgreSQL has no NUL
+                digest = quarantine_digest(row.source, payload)
+                execute(insert_row, (row.received_at_ms, row.source, reason, payload, digest))
 
-    def quarantined(self) -> list[tuple[int, int, str, str, str]]:
-        """Give (id, received_at_ms, source, reason, payload), the oldest first."""
+    def quarantined(self) -> list[Quarantined]:
+        """Return the payloads in the quarantine, the oldest first."""
         query = "SELECT id, received_at_ms, source, reason, payload FROM quarantine ORDER BY id"
-        return [(int(row[0]), int(row[1]), str(row[2]), str(row[3]), str(row[4])) for row in self._read(query)]
+        return [Quarantined(*row) for row in self._read(query)]
 
     def release(self, ids: Iterable[int]) -> None:
-        """Take rows out of the quarantine."""
+        """Delete rows of the quarantine."""
         with self._transaction() as execute:
-            for one in ids:
-                execute("DELETE FROM quarantine WHERE id = ?", (one,))
+            for row_id in ids:
+                execute("DELETE FROM quarantine WHERE id = ?", (row_id,))
 
     def add_key(self, digest: str, kind: str, hint: str, created_at_ms: int) -> None:
-        """Keep an API key by its SHA-256."""
+        """Store an API key by its SHA-256."""
         with self._transaction() as execute:
             execute(insert(KEYS), (digest, kind, hint, created_at_ms, None))
 
     def revoke_key(self, hint: str, revoked_at_ms: int) -> int:
-        """Revoke the keys with a hint; give how many there were."""
+        """Revoke the keys with a hint; return how many there were."""
         with self._transaction() as execute:
             update = "UPDATE keys SET revoked_at_ms = ? WHERE hint = ? AND revoked_at_ms IS NULL"
             return int(execute(update, (revoked_at_ms, hint)).rowcount)
 
-    def keys(self) -> list[dict[str, Any]]:
-        """Give the keys, the oldest first."""
+    def keys(self) -> list[ApiKey]:
+        """Return the keys, the oldest first."""
         rows = self._read(f"SELECT {', '.join(KEYS.names)} FROM keys ORDER BY created_at_ms, kind")  # noqa: S608
-        return [dict(zip(KEYS.names, row, strict=True)) for row in rows]
+        return [ApiKey(*row) for row in rows]
 
     def secret(self, name: str, fresh: str) -> str:
-        """Give a stored secret; `fresh` is stored and given where there is none yet."""
+        """Return a stored secret; `fresh` is stored and returned where there is none yet."""
         with self._transaction() as execute:
             execute(f"{insert(SECRETS)} ON CONFLICT DO NOTHING", (name, fresh))
             return str(execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()[0])
 
     def secrets(self, prefix: str) -> dict[str, str]:
-        """Give the stored secrets whose names begin so, by name."""
+        """Return the secrets whose names begin with the prefix, by name."""
         query = "SELECT name, value FROM secrets WHERE substr(name, 1, ?) = ? ORDER BY name"
         return {str(name): str(value) for name, value in self._read(query, len(prefix), prefix)}
 
@@ -148,37 +151,37 @@ class SqlStore(ABC):
             execute("DELETE FROM secrets WHERE name = ?", (name,))
 
     def counts(self) -> dict[str, int]:
-        """Give the number of rows of every table."""
+        """Return the number of rows of every table."""
         return {table.name: int(self._read(f"SELECT COUNT(*) FROM {table.name}")[0][0]) for table in EVENT_TABLES}  # noqa: S608
 
     def remember_lake(self, path: str) -> None:
-        """Note where a lake was exported to."""
+        """Store the folder of a lake that was exported."""
         with self._transaction() as execute:
             execute(f"{insert(LAKES)} ON CONFLICT DO NOTHING", (path,))
 
     def forget_lake(self, path: str) -> None:
-        """Note that a lake is gone."""
+        """Delete the folder of a lake that no longer exists."""
         with self._transaction() as execute:
             execute("DELETE FROM lakes WHERE path = ?", (path,))
 
     def lakes(self) -> list[str]:
-        """Give the folders that were exported to."""
+        """Return the folders of the lakes that were exported."""
         return [str(path) for (path,) in self._read("SELECT path FROM lakes ORDER BY path")]
 
     def announce_tally(self, experiment: str, at_ms: int) -> None:
-        """Begin to log what changes the exposures of past days; Store.announce_tally says what for."""
+        """Begin to log changes of past days' exposures; see Store.announce_tally."""
         with self._transaction() as execute:
             self._wait_for_exposures(execute)
             execute(f"{insert(KEPT_TALLIES)} ON CONFLICT (experiment) DO NOTHING", (experiment, at_ms, 0, ""))
 
     @abstractmethod
     def _wait_for_exposures(self, execute: Execute) -> None:
-        """Within a transaction, wait for whoever writes exposures just now."""
+        """Within a transaction, wait for other writers of exposures."""
 
     def keep_tally(
         self, experiment: str, read: tuple[int, int], until_ms: int, content: str, counted: Sequence[int]
     ) -> None:
-        """Keep what a report counted, unless another was quicker; Store.keep_tally says how."""
+        """Store what a report counted, unless another was quicker; see Store.keep_tally."""
         keep = (
             "UPDATE kept_tallies SET until_ms = ?, content = ?"
             " WHERE experiment = ? AND announced_at_ms = ? AND until_ms = ?"
@@ -190,7 +193,7 @@ class SqlStore(ABC):
                     execute(f"DELETE FROM late_exposures WHERE id IN ({', '.join('?' * len(part))})", part)  # noqa: S608
 
     def prune_interactions(self, before_ms: int) -> int:
-        """Delete interactions of before a time, a few at a time so that nobody waits; give how many."""
+        """Delete interactions before a time, a few at a time so that no writer waits; return how many."""
         delete = (
             "DELETE FROM interactions WHERE event_id IN"
             " (SELECT event_id FROM interactions WHERE occurred_at_ms < ? LIMIT ?)"
@@ -199,7 +202,7 @@ class SqlStore(ABC):
             f"{insert(SECRETS)} ON CONFLICT (name) DO UPDATE SET value = excluded.value"
             " WHERE CAST(secrets.value AS BIGINT) < CAST(excluded.value AS BIGINT)"
         )
-        with self._transaction() as execute:  # before anything is gone: lakes keep what was pruned
+        with self._transaction() as execute:  # before the first is deleted: lakes keep what was pruned
             execute(mark, (_PRUNED, str(before_ms)))
         pruned = 0
         while True:
@@ -210,31 +213,31 @@ class SqlStore(ABC):
                 return pruned
 
     def pruned_before_ms(self) -> int:
-        """Give the time before which interactions were deleted; 0 where none were."""
+        """Return the time before which interactions were deleted; 0 where none were."""
         rows = self._read("SELECT value FROM secrets WHERE name = ?", _PRUNED)
         return int(rows[0][0]) if rows else 0
 
     def person(self, name: str) -> list[str]:
         """
-        Give every id of the person who has a visitor's or customer's id: `name`, devices, customer numbers.
+        Return every id of the person with a visitor's or customer's id: `name`, devices, customer numbers.
 
-        Empty where the store holds nothing of them.
+        The list is empty where the store has nothing of them.
         """
         visitors = {name} | self._ids("SELECT unit_id FROM aliases WHERE visitor_id = ?", [name])
         customers = self._ids("SELECT customer_id FROM identities WHERE customer_id = ?", [name])
         customers |= self._ids("SELECT customer_id FROM orders WHERE customer_id = ?", [name])
-        if not customers:  # of a customer who is named, not everybody else who used the same device
+        if not customers:  # by a customer's id, other customers of the same device are not found
             customers = self._ids("SELECT customer_id FROM identities WHERE unit_id = ?", visitors)
             customers |= self._ids("SELECT customer_id FROM orders WHERE unit_id = ?", visitors)
         visitors |= self._ids("SELECT unit_id FROM identities WHERE customer_id = ?", customers)
         visitors |= self._ids("SELECT unit_id FROM orders WHERE customer_id = ?", customers)
         visitors |= self._ids("SELECT visitor_id FROM aliases WHERE unit_id = ?", visitors)
         ids = sorted(visitors | customers)
-        return ids if any(self._occurs(one) for one in ids) else []
+        return ids if any(self._occurs(person_id) for person_id in ids) else []
 
     def _ids(self, query: str, values: Iterable[str]) -> set[str]:
-        found = {str(row[0]) for value in values for row in self._read(query, value) if row[0] is not None}
-        return {one for one in found if not one.startswith(FORGOTTEN)}
+        ids = {str(row[0]) for value in values for row in self._read(query, value) if row[0] is not None}
+        return {person_id for person_id in ids if not person_id.startswith(FORGOTTEN)}
 
     def _occurs(self, name: str) -> bool:
         return any(
@@ -245,7 +248,7 @@ class SqlStore(ABC):
 
     def rename(self, pseudonyms: Mapping[str, str], quarantined: Sequence[int]) -> dict[str, int]:
         """
-        Put pseudonyms in the place of ids everywhere, and delete rows of the quarantine; sums and links stay as they were.
+        Replace ids by pseudonyms everywhere, and delete rows of the quarantine; sums and links do not change.
 
         Returns:
             Rows changed, by table.
@@ -259,15 +262,15 @@ class SqlStore(ABC):
                     "UPDATE interactions SET event_id = replace(event_id, ?, ?) WHERE unit_id = ?",
                     (name, pseudonym, name),
                 )
-                # A digest of what is known but for an id would tell the id to who tries them all.
+                # A digest of known values and one id would show the id to whoever tries them all.
                 execute("UPDATE orders SET digest = '' WHERE unit_id = ? OR customer_id = ?", (name, name))
                 for table, columns in IDENTIFYING.items():
                     for column in columns:
                         execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (pseudonym, name))  # noqa: S608
-            for table in ("kept_tallies", "late_exposures"):  # they name units; reports count once more
+            for table in ("kept_tallies", "late_exposures"):  # they name units; reports count again
                 execute(f"DELETE FROM {table}")  # noqa: S608
-            for one in quarantined:
-                execute("DELETE FROM quarantine WHERE id = ?", (one,))
+            for row_id in quarantined:
+                execute("DELETE FROM quarantine WHERE id = ?", (row_id,))
         return changed | {"quarantine": len(quarantined)}
 
 
@@ -287,15 +290,15 @@ def _scrub_attributes(execute: Execute, name: str, pseudonyms: Mapping[str, str]
 
 
 def scrubbed(attributes: str, pseudonyms: Mapping[str, str]) -> str:
-    """Give attributes without the ids."""
-    told = json.loads(attributes)
-    kept = {
+    """Return attributes with pseudonyms for the ids."""
+    values = json.loads(attributes)
+    renamed = {
         key: pseudonyms.get(str(value), value) if isinstance(value, str) or key.endswith("_id") else value
-        for key, value in told.items()
+        for key, value in values.items()
     }
-    return attributes if kept == told else attributes_text(kept)
+    return attributes if renamed == values else attributes_text(renamed)
 
 
 def quarantine_digest(source: str, payload: str) -> str:
-    """Tell a payload that comes again."""
+    """Return the digest by which a repeated payload is recognised."""
     return sha256(f"{source}\0{payload}".encode()).hexdigest()[:32]

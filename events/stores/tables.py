@@ -25,7 +25,7 @@ class Column:
         kind: `integer` is of 64 bits, `text` is compared by its bytes.
         meaning: As docs/schema.md says it.
         nullable: Whether the value may be missing.
-        exported: Whether lakes have the column; what only the store works with stays there.
+        exported: Whether lakes have the column; columns that only the store uses stay there.
     """
 
     name: str
@@ -100,20 +100,20 @@ _LINKED_AT = integer("linked_at_ms", "When the link was made")
 
 EXPOSURES = Table(
     "exposures",
-    "A unit reached an experiment's trigger. The earliest is kept.",
+    "A unit reached an experiment's trigger. The earliest stays.",
     columns_of(Exposure),
     key_size=3,
     person=("unit_id",),
 )
 INTERACTIONS = Table(
     "interactions",
-    "A visitor saw or did something at a placement. The earliest is kept.",
+    "A visitor saw or did something at a placement. The earliest stays.",
     columns_of(Interaction),
     person=("unit_id",),
 )
 ORDERS = Table(
     "orders",
-    "The newest state of an order: the newest `updated_at_ms` is kept.",
+    "The newest state of an order: the newest `updated_at_ms` stays.",
     (
         *columns_of(Order, leave_out=("lines",)),
         Column("stated_refunded_minor", "integer", "Refunds as the order itself states them", exported=False),
@@ -134,7 +134,7 @@ ORDER_LINES = Table(
 )
 REFUNDS = Table(
     "refunds",
-    "A refund of an order. The newest `refunded_at_ms` is kept.",
+    "A refund of an order. The newest `refunded_at_ms` stays.",
     columns_of(Refund),
     key_size=3,
 )
@@ -168,13 +168,13 @@ EPOCHS = Table(
 )
 QUARANTINE = Table(
     "quarantine",
-    "What was signed, or sent with a secret key, and rejected. A repeated payload is kept once.",
+    "What was signed, or sent with a secret key, and rejected. A repeated payload is stored once.",
     (
         integer("id", "The row's number"),
-        integer("received_at_ms", "When it came"),
+        integer("received_at_ms", "When it arrived"),
         text("source", "`events`, or platform, shop and topic of a webhook"),
         text("reason", "Why it was rejected"),
-        text("payload", "The body as it came"),
+        text("payload", "The body as it arrived"),
         text("digest", "A digest of source and payload"),
     ),
 )
@@ -185,7 +185,7 @@ KEYS = Table(
         text("digest", "SHA-256 of the key"),
         text("kind", "`publishable` or `secret`"),
         text("hint", "The first characters, by which the key is named"),
-        integer("created_at_ms", "When it was made"),
+        integer("created_at_ms", "When it was created"),
         integer("revoked_at_ms", "When it was revoked; null where it is valid", nullable=True),
     ),
 )
@@ -207,7 +207,7 @@ KEPT_TALLIES = Table(
 )
 LATE_EXPOSURES = Table(
     "late_exposures",
-    "An exposure that came, changed or went when it was more than a day old, since the experiment's tally was kept.",
+    "An exposure that was added, changed or deleted when it was more than a day old, since the experiment's tally was stored.",
     (
         integer("id", "The row's number"),
         *EXPOSURES.columns,

@@ -1,4 +1,4 @@
-"""URLs of stores: one parser, and one set of messages, for whoever writes events or reads them."""
+"""URLs of stores: one parser, and one set of messages, for writers and readers of events."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class SqliteUrl:
     path: Path
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """Return the file's name."""
         return str(self.path)
 
@@ -34,7 +34,7 @@ class PostgresUrl:
     text: str
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """Return the URL without its password."""
         return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1@", re.sub(r"([?&])password=[^&]*", r"\1", self.text))
 
@@ -47,7 +47,7 @@ class LakeUrl:
     folder: Path
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """Return the folder's name."""
         return str(self.folder)
 
@@ -68,7 +68,7 @@ class SparkUrl:
     lake: str
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """Return the URL, which holds no password."""
         return self.text
 
@@ -86,7 +86,7 @@ class OtherUrl:
     scheme: str
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """Return the URL without user, password and options."""
         return f"{self.scheme}://{self.text.partition('://')[2].partition('?')[0].rpartition('@')[2]}"
 
@@ -122,9 +122,9 @@ def _parse_spark(text: str) -> SparkUrl:
     return SparkUrl(text, match[1], int(match[2]), match[3])
 
 
-def wrong_url(shown: str, expected: str) -> StoreError:
+def wrong_url(label: str, expected: str) -> StoreError:
     """Return the error for a URL of the wrong form."""
-    return StoreError(f"--store: must be {expected}, got {shown!r}")
+    return StoreError(f"--store: must be {expected}, got {label!r}")
 
 
 def missing_extra(name: str, extra: str, error: ImportError) -> StoreError:

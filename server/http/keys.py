@@ -80,7 +80,7 @@ class Keyring:
         except StoreError as error:
             log.error("keys cannot be read; those known so far serve on: %s", error)
             return
-        self._kinds = {row["digest"]: row["kind"] for row in rows if row["revoked_at_ms"] is None}
+        self._kinds = {row.digest: row.kind for row in rows if row.revoked_at_ms is None}
 
 
 def authorise(environ: Mapping[str, Any], keyring: Keyring) -> KeyKind:

@@ -8,7 +8,7 @@ import orjson
 
 from events.clock import now_ms
 from events.records import EventRecord, Exposure, Interaction, InteractionKind, parse
-from events.stores.protocol import Store
+from events.stores.protocol import Rejected, Store
 from experiments.assignment.draw import assign, unit_of
 from experiments.assignment.tokens import Claim, Signer
 from experiments.declarations.model import HOLDOUT, Experiment
@@ -77,7 +77,7 @@ class Collector:
                     rejected.append({"index": index, "error": str(error)})
         if rejected and kind == "secret":  # a shop's own events are kept to be mended; what browsers make up is not
             self._store.quarantine(
-                [(now, "events", one["error"], _payload(body.events[one["index"]])) for one in rejected]
+                [Rejected(now, "events", one["error"], _payload(body.events[one["index"]])) for one in rejected]
             )
         written = self._store.write(records, durable)
         fresh = [written[index] for index in sent_as]

@@ -36,19 +36,19 @@ def replay(store: Store, configs: str, ids: Collection[int] = ()) -> tuple[int, 
         RequestError: An id is not held.
         StoreError: The store cannot be written; what was taken before stays taken.
     """
-    held = {row[0]: row for row in store.quarantined()}
+    held = {row.id: row for row in store.quarantined()}
     unknown = [str(one) for one in ids if one not in held]
     if unknown:
         raise RequestError(f"quarantine: found nothing held as {', '.join(unknown)}; wanted ids that `list` shows")
     sources = _sources(store, configs)
     taken, refused = 0, []
     for number in dict.fromkeys(ids) or held:
-        _, received_at_ms, source, _, payload = held[number]
+        row = held[number]
         try:
-            takes = sources.get(source.partition(":")[0])
+            takes = sources.get(row.source.partition(":")[0])
             if takes is None:
-                raise RequestError(f"source: found {source!r}; wanted one of {', '.join(sources)}")
-            takes(source, payload, received_at_ms)
+                raise RequestError(f"source: found {row.source!r}; wanted one of {', '.join(sources)}")
+            takes(row.source, row.payload, row.received_at_ms)
         except RequestError as error:
             refused.append((number, str(error)))
         else:

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from events.records import EventRecord
-from events.stores.protocol import Store
+from events.stores.protocol import Rejected, Store
 from experiments.assignment.draw import unit_of
 from experiments.errors import RequestError
 from experiments.money import spread
@@ -214,7 +214,7 @@ def tracked(
                 read = sender.records(event) if isinstance(event, dict) else None
             except RequestError as error:
                 rejected.append({"index": index, "error": str(error)})
-                held.append((now, f"{vocabulary}:{shop}"[:256], str(error), json.dumps(event, default=str)))
+                held.append(Rejected(now, f"{vocabulary}:{shop}"[:256], str(error), json.dumps(event, default=str)))
             else:
                 ignored += read is None
                 records += read or []

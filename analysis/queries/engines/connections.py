@@ -59,7 +59,7 @@ def _connect(url: SqliteUrl | PostgresUrl | LakeUrl | OtherUrl) -> Any:
             backend = ibis.sqlite.connect(url.path)
             backend.list_tables()
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"--store: must be a crosslift store, got {url.shown} ({error})") from None
+            raise StoreError(f"--store: must be a crosslift store, got {url.label} ({error})") from None
         return backend
     if isinstance(url, PostgresUrl):
         return _connect_postgres(url.text)
@@ -88,22 +88,29 @@ def _connect_lake(folder: Path) -> Any:
 
 def _lake_query(backend: Any, folder: Path, name: str, table: LakeTable) -> str:
     """Return the query that reads a table's files, with every declared column."""
-    files = sum(1 for _ in folder.glob("**/*.parquet"))
-    if not files and name == "repeats":
+    has_files = any(folder.glob("**/*.parquet"))
+    if not has_files and name == "repeats":
         return REPEATS
     pattern = f"{escape(str(folder))}/**/*.parquet".replace("'", "''")
-    schemas = f"SELECT name, count(DISTINCT file_name) FROM parquet_schema('{pattern}') GROUP BY name"  # noqa: S608
-    having = dict(backend.raw_sql(schemas).fetchall()) if files else {}  # files by column
+    files = _files_by_column(backend, pattern) if has_files else {}
     columns = ", ".join(
-        column.name if column.name in having else f"CAST(NULL AS {_SQL_TYPES[column.kind]}) AS {column.name}"
+        column.name if column.name in files else f"CAST(NULL AS {_SQL_TYPES[column.kind]}) AS {column.name}"
         for column in table.columns
     )
-    if not files:
+    if not has_files:
         return f"SELECT {columns} LIMIT 0"
-    # Else DuckDB would take the columns of all files from the first, which costs less.
-    is_mixed = any(having.get(column.name) not in (None, files) for column in table.columns)
-    source = f"read_parquet('{pattern}', hive_partitioning = false, union_by_name = {is_mixed})"
-    return f"SELECT {columns} FROM {source}"  # noqa: S608
+    # Where all files have the same columns DuckDB may take them from the first file, which costs less.
+    is_mixed = any(files.get(column.name, files[None]) != files[None] for column in table.columns)
+    return f"SELECT {columns} FROM read_parquet('{pattern}', hive_partitioning = false, union_by_name = {is_mixed})"  # noqa: S608
+
+
+def _files_by_column(backend: Any, pattern: str) -> dict[str | None, int]:
+    """Return how many files have each column; under None, how many files there are."""
+    query = (
+        "SELECT name, count(DISTINCT file_name)"  # noqa: S608
+        f" FROM parquet_schema('{pattern}') GROUP BY GROUPING SETS ((name), ())"
+    )
+    return dict(backend.raw_sql(query).fetchall())
 
 
 def _connect_postgres(url: str) -> Any:
@@ -120,7 +127,7 @@ def _connect_postgres(url: str) -> Any:
 def _connect_other(url: OtherUrl) -> Any:
     """Connect to any other engine that Ibis supports."""
     if url.scheme not in {entry.name for entry in entry_points(group="ibis.backends")}:
-        raise wrong_url(url.shown, READABLE)
+        raise wrong_url(url.label, READABLE)
     read_only = {"read_only": True} if url.scheme == "duckdb" else {}  # else it makes a file where there is none
     try:
         return ibis.connect(url.text, **read_only)
@@ -129,7 +136,7 @@ def _connect_other(url: OtherUrl) -> Any:
             f"--store: {url.scheme} needs Ibis's extra: pip install 'ibis-framework[{url.scheme}]'"
         ) from None
     except Exception as error:  # noqa: BLE001  every driver has errors of its own
-        raise StoreError(f"--store: {url.shown} cannot be opened: {_without_secrets(error, url.text)}") from None
+        raise StoreError(f"--store: {url.label} cannot be opened: {_without_secrets(error, url.text)}") from None
 
 
 def _without_secrets(error: Exception, url: str) -> str:

@@ -1,4 +1,8 @@
-"""The tables of PostgreSQL, as numbered migrations; the same columns as in SQLite, text compared by its bytes as there."""
+"""
+The history of PostgreSQL's tables, as numbered migrations; none is ever changed.
+
+The columns are those of SQLite, and text is compared by its bytes, as there.
+"""
 
 _EXPOSURES_AND_INTERACTIONS = """
 CREATE TABLE exposures (

@@ -1,4 +1,4 @@
-"""The store for several servers: PostgreSQL through psycopg's pool, a statement for each table and group of records."""
+"""The store for several servers: PostgreSQL through psycopg's pool, one statement for each table and group of records."""
 
 import logging
 import os
@@ -27,12 +27,12 @@ from experiments.errors import StoreError
 CONNECT_S = 5
 WAIT_S = 2.0  # for a connection, while the database is away
 CONNECTIONS = 4
-COPIED = 50  # so many rows of one table are written faster by COPY than from arrays
+COPIED = 50  # from so many rows on, COPY is faster than arrays
 FETCHED_AT_ONCE = 10_000
-# Advisory locks of ours, so that what SQLite does one after another is done so here: other statements never wait for them.
+# Our own advisory locks: what SQLite does one after another is done so here, and other statements do not wait for them.
 _CATALOGUE_LOCK, _ORDERS_LOCK = 0x63726F73, 0x6C696674
 
-logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # the requests that fail say so already
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # failed requests report it already
 
 Connection = psycopg.Connection[Row]
 _ARRAYS = {"integer": "bigint[]", "text": "text[]"}
@@ -79,11 +79,11 @@ _UPSERTS = {kind: _upsert(records, _COMPUTED.get(kind, {})) for kind, records in
 
 
 class PostgresStore(SqlStore):
-    """The Store on PostgreSQL 13 or newer; safe for several servers, which migrate and write at once."""
+    """The Store on PostgreSQL 13 or newer; several servers may migrate and write at once."""
 
     def __init__(self, url: PostgresUrl) -> None:
         _refuse_unreadable(url.text)
-        self.url = url.shown
+        self.url = url.label
         self._url = url.text
         self._groups = GroupCommit(self._commit)
         self._pool = ConnectionPool(
@@ -91,7 +91,7 @@ class PostgresStore(SqlStore):
             min_size=1,
             max_size=CONNECTIONS,
             timeout=WAIT_S,
-            reconnect_timeout=WAIT_S,  # after it, every request that wants a connection tries again
+            reconnect_timeout=WAIT_S,  # after it, every request that needs a connection tries again
             kwargs={"autocommit": True, "connect_timeout": CONNECT_S},
             open=False,
         )
@@ -103,7 +103,7 @@ class PostgresStore(SqlStore):
         self._pool.open()
 
     def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
-        """Write records in one transaction, with those of other threads; Store.write says what is kept."""
+        """Write records in one transaction, with those of other threads; see Store.write."""
         return self._groups.write(records, durable) if records else []
 
     def _commit(self, batches: Sequence[Sequence[EventRecord]], durable: bool) -> list[list[bool]]:
@@ -112,7 +112,7 @@ class PostgresStore(SqlStore):
         return [[next(fresh) for _ in batch] for batch in batches]
 
     def _tried_twice(self, work: Callable[[Connection], list[bool]]) -> list[bool]:
-        """Try again on another connection: one that has idled since a restart fails, and every write is idempotent."""
+        """Try again on another connection: one from before a restart fails, and every write is idempotent."""
         try:
             with self._connection() as connection:
                 return work(connection)
@@ -133,7 +133,7 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def _transaction(self) -> Iterator[Execute]:
-        """Open a transaction; those who change anything but events come one after another."""
+        """Open a transaction; all that change anything but events run one after another."""
         with self._connection() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CATALOGUE_LOCK,))
             yield lambda query, values=(): connection.execute(_marked(query), values)
@@ -155,18 +155,20 @@ class PostgresStore(SqlStore):
             yield fetch
 
     def backup(self, path: Path) -> None:
-        """Let pg_dump copy the database, in its custom format: `pg_restore` brings it back."""
+        """Copy the database with pg_dump, in its custom format, which `pg_restore` reads."""
         command = shutil.which("pg_dump")
         if command is None:
-            raise StoreError("backup: found no pg_dump; wanted PostgreSQL's client programs, of the server's version")
+            raise StoreError(
+                "backup: pg_dump is not installed: install PostgreSQL's client programs, of the server's version"
+            )
         parts = psycopg.conninfo.conninfo_to_dict(self._url)
-        password = parts.pop("password", None)  # goes by the environment: arguments can be seen by all
+        password = parts.pop("password", None)  # passed in the environment: other users can see arguments
         environment = os.environ | ({"PGPASSWORD": str(password)} if password else {})
         dsn = psycopg.conninfo.make_conninfo("", **{name: str(value) for name, value in parts.items()})
         arguments = [command, "--format=custom", "--no-owner", f"--file={path}", f"--dbname={dsn}"]
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise StoreError(f"{path}: the backup cannot be written: {done.stderr.strip()}")
+        process = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        if process.returncode:
+            raise StoreError(f"{path}: the backup cannot be written: {process.stderr.strip()}")
 
     def close(self) -> None:
         """Close the connections."""
@@ -210,7 +212,7 @@ class _Sent:
     """A row to be written, and the position of its record."""
 
     index: int
-    row: Row
+    values: Row
 
 
 def _upsert_all(connection: Connection, records: Sequence[EventRecord], durable: bool) -> list[bool]:
@@ -225,8 +227,8 @@ def _upsert_all(connection: Connection, records: Sequence[EventRecord], durable:
             sent = [_Sent(index, table.row(record)) for index, record in enumerate(records) if type(record) is kind]
             for batch in _unique_keys(sent, table):
                 written = _upsert_batch(connection, _UPSERTS[kind], batch)
-                for key, one in batch.items():
-                    fresh[one.index] = key in written and (table.updates_count or written[key])
+                for key, row in batch.items():
+                    fresh[row.index] = key in written and (table.updates_count or written[key])
                 _follow_up(connection, [records[batch[key].index] for key in written])
     return fresh
 
@@ -236,7 +238,7 @@ def _unique_keys(sent: Sequence[_Sent], table: RecordTable) -> Iterator[dict[Row
     waiting = list(sent)
     while waiting:
         batch: dict[Row, _Sent] = {}
-        later = [one for one in waiting if batch.setdefault(table.key_of(one.row), one) is not one]
+        later = [row for row in waiting if batch.setdefault(table.key_of(row.values), row) is not row]
         yield dict(sorted(batch.items(), key=itemgetter(0)))
         waiting = later
 
@@ -248,7 +250,7 @@ def _arrays(rows: Iterable[Row]) -> list[list[Any]]:
 
 def _upsert_batch(connection: Connection, upsert: str, batch: Mapping[Row, _Sent]) -> dict[Row, bool]:
     """Return the keys that were written, and whether each was new."""
-    written = connection.execute(upsert, _arrays(one.row for one in batch.values()))
+    written = connection.execute(upsert, _arrays(row.values for row in batch.values()))
     return {tuple(key): bool(is_new) for *key, is_new in written}
 
 
@@ -266,16 +268,15 @@ def _follow_up(connection: Connection, written: Sequence[EventRecord]) -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    """Apply what is missing; of several servers that start at once one does, and the others wait."""
+    """Apply the missing migrations; of several servers that start at once one does, and the others wait."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CATALOGUE_LOCK,))
         connection.execute("CREATE TABLE IF NOT EXISTS crosslift_migrations (name text PRIMARY KEY)")
         applied = {name for (name,) in connection.execute("SELECT name FROM crosslift_migrations")}
         newer = sorted(applied - set(MIGRATIONS))
         if newer:
-            raise StoreError(
-                f"the database: found the schema {newer[-1]} of a newer crosslift; wanted {max(MIGRATIONS)} or older"
-            )
+            known = f"this one supports {max(MIGRATIONS)}"
+            raise StoreError(f"the database: was written by a newer crosslift (schema {newer[-1]}; {known}): upgrade")
         for name, statements in MIGRATIONS.items():
             if name not in applied:
                 connection.execute(statements)

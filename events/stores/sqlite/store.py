@@ -15,18 +15,18 @@ from events.stores.group_commit import GroupCommit
 from events.stores.protocol import Fetch
 from events.stores.sql_store import Execute, SqlStore
 from events.stores.sqlite.migrations import SCHEMA_VERSION, migrate
-from events.stores.sqlite.writes import Group
+from events.stores.sqlite.writes import GroupWrite
 from events.stores.urls import SqliteUrl
 from experiments.errors import StoreBusy, StoreError
 
 BUSY_S = 10.0  # how long a writer waits for another process
 FETCHED_AT_ONCE = 10_000
-_OWN_FAULTS = (
+_RECORD_FAULTS = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
-)  # a record's
+)
 
 
 class SqliteStore(SqlStore):
@@ -38,17 +38,19 @@ class SqliteStore(SqlStore):
         self._lock = threading.Lock()
         self._synchronous = ""
         self._groups = GroupCommit(self._commit, self._turn)
-        with ExitStack() as opened:  # what was opened before something fails is closed
+        with ExitStack() as opened:  # on failure, closes what was opened before it
             try:
                 self._connection = opened.enter_context(closing(self._connect()))
                 self._enter_wal()
-                self._connection.execute("PRAGMA secure_delete = ON")  # nothing forgotten stays in a free page
-                # SQLite lets waiting processes poll, and the unlucky starve; they wait for these files' locks instead.
+                self._connection.execute("PRAGMA secure_delete = ON")  # no forgotten id stays in a free page
+                # SQLite lets waiting processes poll, and some starve; they wait for the locks of these files instead.
                 self._writing = opened.enter_context(open(f"{self.path}-lock", "ab"))
                 self._next = opened.enter_context(open(f"{self.path}-next", "ab"))
                 if not self._is_current():
                     self._migrate()
-                self._reading = opened.enter_context(closing(self._connect()))  # readers of a WAL wait for no writer
+                self._reading = opened.enter_context(
+                    closing(self._connect())
+                )  # readers of a write-ahead log wait for no writer
             except (sqlite3.Error, OSError) as error:
                 raise StoreError(f"{self.url}: cannot be opened: {error}") from None
             self._opened = opened.pop_all()
@@ -59,7 +61,7 @@ class SqliteStore(SqlStore):
         )
 
     def _enter_wal(self) -> None:
-        """Change to the write-ahead log; where several processes do so at once, SQLite fails instead of waiting."""
+        """Switch to the write-ahead log; where several processes do so at once, SQLite fails instead of waiting."""
         deadline = time.monotonic() + BUSY_S
         while True:
             try:
@@ -71,12 +73,12 @@ class SqliteStore(SqlStore):
                 time.sleep(0.02)
 
     def write(self, records: Sequence[EventRecord], durable: bool = True) -> list[bool]:
-        """Write records in one transaction, with those of other threads; Store.write says what is kept."""
+        """Write records in one transaction, with those of other threads; see Store.write."""
         return self._groups.write(records, durable) if records else []
 
     def _commit(self, batches: Sequence[Sequence[EventRecord]], durable: bool) -> list[list[bool]]:
-        group = Group(batches)
-        with self._told():
+        group = GroupWrite(batches)
+        with self._store_errors():
             self._synchronise("FULL" if durable else "NORMAL")
             execute = self._connection.execute
             if not group.write_at_once(execute):
@@ -88,14 +90,14 @@ class SqliteStore(SqlStore):
     def _transaction(self) -> Iterator[Execute]:
         """Open a transaction; other processes wait until it ends."""
         execute = self._connection.execute
-        with self._turn(), self._told():
+        with self._turn(), self._store_errors():
             self._synchronise("FULL")
             with self._begun(execute):
                 yield execute
 
     @contextmanager
     def _begun(self, execute: Execute) -> Iterator[None]:
-        execute("BEGIN IMMEDIATE")  # with the write lock from the start, it never fails half-way for want of it
+        execute("BEGIN IMMEDIATE")  # takes the write lock at the start, so that no later statement fails for it
         try:
             yield
             execute("COMMIT")
@@ -111,7 +113,7 @@ class SqliteStore(SqlStore):
         try:
             if self._writing.closed:
                 raise StoreError(f"{self.url}: has been closed")
-            # Whoever holds `next` writes next: without it, who has just written would overtake who waits.
+            # The holder of `next` writes next: without it, the last writer would overtake those who wait.
             fcntl.flock(self._next, fcntl.LOCK_EX)
             fcntl.flock(self._writing, fcntl.LOCK_EX)
             fcntl.flock(self._next, fcntl.LOCK_UN)
@@ -122,17 +124,17 @@ class SqliteStore(SqlStore):
             self._lock.release()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Tell a disk that is full or fails, a lock, a damaged file, from a record's own fault."""
+    def _store_errors(self) -> Iterator[None]:
+        """Raise StoreError for a full disk, a lock or a damaged file; a record's own fault passes."""
         try:
             yield
-        except _OWN_FAULTS:
+        except _RECORD_FAULTS:
             raise
         except sqlite3.Error as error:
             raise StoreError(f"{self.url}: {error}") from None
 
     def _synchronise(self, level: str) -> None:
-        """Say whether a commit waits for the disk (FULL), or only for the operating system (NORMAL)."""
+        """Set whether a commit waits for the disk (FULL), or only for the operating system (NORMAL)."""
         if level != self._synchronous:
             self._connection.execute(f"PRAGMA synchronous = {level}")
             self._synchronous = level
@@ -155,23 +157,23 @@ class SqliteStore(SqlStore):
                 raise StoreError(f"{self.url}: {error}") from None
 
     def backup(self, path: Path) -> None:
-        """Copy the whole store while it is written to; the copy is one moment's state."""
+        """Copy the whole store while it is written to; the copy is the state of one moment."""
         try:
             with closing(self._connect()) as source, closing(sqlite3.connect(path)) as target:
-                source.backup(target)  # all pages within one read transaction: writers go on, and do not restart it
+                source.backup(target)  # all pages in one read transaction: writers go on, and do not restart it
                 target.execute("PRAGMA journal_mode = DELETE")  # a single file
         except sqlite3.Error as error:
             raise StoreError(f"{path}: the backup cannot be written: {error}") from None
 
     def rename(self, pseudonyms: Mapping[str, str], quarantined: Sequence[int]) -> dict[str, int]:
-        """Put pseudonyms in the place of ids, and leave the ids in no log either."""
+        """Replace ids by pseudonyms, in the log too."""
         changed = super().rename(pseudonyms, quarantined)
         with self._lock:
             is_busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if is_busy:
-            told = "the ids are replaced; but somebody reads the store, and until they end its log"
             raise StoreError(
-                f"{self.url}: {told}, {self.path}-wal, holds them still: then write something, or open it alone"
+                f"{self.url}: the ids are replaced in the tables, but another process is reading the store, and its log,"
+                f" {self.path}-wal, still holds them: when that process has finished, run the command again"
             )
         return changed
 
@@ -182,7 +184,7 @@ class SqliteStore(SqlStore):
             self._opened.close()
 
     def _wait_for_exposures(self, execute: Execute) -> None:
-        """Nobody does: one transaction writes at a time."""
+        """Return at once: one transaction writes at a time."""
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
@@ -194,11 +196,11 @@ class SqliteStore(SqlStore):
         try:
             query = "SELECT MAX(name) FROM _sqlite_migrations WHERE migration_set = 'crosslift'"
             newest = self._connection.execute(query).fetchone()[0]
-        except sqlite3.OperationalError:  # a file without our tables
+        except sqlite3.OperationalError:  # no tables yet
             return False
         if newest is not None and newest > SCHEMA_VERSION:
             raise StoreError(
-                f"{self.url}: found the schema {newest} of a newer crosslift; wanted {SCHEMA_VERSION} or older"
+                f"{self.url}: was written by a newer crosslift (schema {newest}; this one supports {SCHEMA_VERSION}): upgrade"
             )
         return bool(newest == SCHEMA_VERSION)
 

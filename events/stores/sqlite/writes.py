@@ -68,7 +68,7 @@ def _insert_each(execute: Execute, records: RecordTable, rows: Sequence[Row]) ->
     return fresh
 
 
-class Group:
+class GroupWrite:
     """
     The records of several requests.
 
@@ -111,8 +111,8 @@ class Group:
                 flags[index] = _write_refund(execute, record)
 
     def _note(self, kind: type, fresh: Sequence[bool]) -> None:
-        for (flags, index), one in zip(self._places[kind], fresh, strict=True):
-            flags[index] = one
+        for (flags, index), is_new in zip(self._places[kind], fresh, strict=True):
+            flags[index] = is_new
 
 
 _SUM_OF_REFUNDS = "SELECT ifnull(sum(refunded_minor), 0) FROM refunds WHERE shop = ? AND order_id = ?"

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from events.records import EventRecord
-from events.stores.protocol import Store
+from events.stores.protocol import Rejected, Store
 from experiments.errors import RequestError, StoreError
 from server.assign.declarations import Declarations, Live
 from server.assign.hot_routes import too_long
@@ -55,7 +55,7 @@ def webhooks(store: Store, declarations: Declarations, counts: Counts, clock_ms:
         records, reason = _read(source, content, declarations.live, store, now)
         fresh = store.write(records)
         if reason:
-            store.quarantine([(now, source, reason, content.decode(errors="replace"))])
+            store.quarantine([Rejected(now, source, reason, content.decode(errors="replace"))])
         rejected = [{"index": 0, "error": reason}] if reason else []
         answer = {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
         counts.collected(answer)

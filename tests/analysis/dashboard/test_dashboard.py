@@ -19,6 +19,7 @@ from analysis.dashboard import server_status
 from analysis.dashboard.app import create_dashboard, serve, signer_of
 from analysis.dashboard.background import Background
 from events.clock import now_ms
+from events.stores.protocol import Rejected
 from experiments import load
 from experiments.declarations.model import declared_dict
 from tests.analysis.conftest import AT, DAY, MARGIN, World, fill
@@ -213,7 +214,7 @@ def test_quality_is_seen_as_it_comes(board: Board, world: World) -> None:
     for n in range(7):
         world.expose(f"now{n}", "control", at - n * 60_000)
     world.order(None, 1000)
-    world.store.quarantine([(at, "shopify", "found no currency", "{}")])
+    world.store.quarantine([Rejected(at, "shopify", "found no currency", "{}")])
     board.log_in()
     board.background.step()
     text = board.page("/quality")

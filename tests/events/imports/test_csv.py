@@ -42,13 +42,13 @@ def csv(run: Run, write_configs: WriteConfigs, store_url: str, tmp_path: Path) -
 
 def test_exposures_and_orders_are_imported_once(csv: Importer) -> None:
     """Money in minor units, times in milliseconds, attributes from their columns, epochs opened; again changes nothing."""
-    assert csv("exposures", EXPOSURES).output.endswith("2 rows of exposures imported, 0 there already, 0 bad.\n")
+    assert csv("exposures", EXPOSURES).output.endswith("2 rows of exposures imported, 0 stored already, 0 bad.\n")
     first = csv("orders", ORDERS)
     assert (
         first.output
-        == "Columns not used: note.\n2 rows of orders imported, 0 there already, 0 bad.\nOf these orders: 1 without a visitor or customer.\n"
+        == "Columns not used: note.\n2 rows of orders imported, 0 stored already, 0 bad.\nOf these orders: 1 without a visitor or customer.\n"
     )
-    assert "0 rows of orders imported, 2 there already, 0 bad.\n" in csv("orders", ORDERS).output
+    assert "0 rows of orders imported, 2 stored already, 0 bad.\n" in csv("orders", ORDERS).output
     assert csv.rows("SELECT unit_id, variant, epoch, exposed_at_ms, attributes FROM exposures") == [
         ("v1", "control", 1, 1777629600000, '{"device": "mobile"}'), ("v2", "offer", 1, 1777633200000, "{}"),
     ]  # fmt: skip
@@ -64,7 +64,7 @@ def test_interactions_are_imported(csv: Importer) -> None:
     text = (
         "event_id,kind,experiment,variant,unit_id,occurred_at,value\ne1,click,ab,offer,v1,2026-05-01T10:00:00Z,9.90\n"
     )
-    assert "1 rows of interactions imported" in csv("interactions", text).output
+    assert "1 row of interactions imported" in csv("interactions", text).output
     assert csv.rows("SELECT kind, value_minor FROM interactions") == [("click", 990)]
 
 
@@ -89,7 +89,7 @@ def test_one_bad_row_stops_the_whole_import(csv: Importer) -> None:
 def test_bad_rows_are_skipped_when_asked(csv: Importer) -> None:
     """The rest is imported, and the skipped lines are said."""
     result = csv("orders", BAD, "--skip-bad-rows")
-    assert (result.exit_code, "3 rows of orders imported, 0 there already, 2 bad." in result.output) == (0, True)
+    assert (result.exit_code, "3 rows of orders imported, 0 stored already, 2 bad." in result.output) == (0, True)
     assert "orders.csv:7: ordered_at" in result.output
     assert csv.rows("SELECT COUNT(*) FROM orders") == [(3,)]
 
@@ -97,25 +97,25 @@ def test_bad_rows_are_skipped_when_asked(csv: Importer) -> None:
 @pytest.mark.parametrize(
     ("kind", "content", "exit_code", "message"),
     [
-        ("orders", "", 2, "found an empty file"),
-        ("orders", "order_id;ordered_at;gross\n", 2, "found columns parted by semicolons; wanted commas"),
-        ("orders", "order_id,ordered_at\no1,2026-05-01\n", 2, "wanted gross too"),
-        ("orders", 'order_id,ordered_at,gross,"note"x\no1,2026-05-01,1,a\n', 2, "orders.csv:1: found no readable header"),
-        ("orders", 'order_id,ordered_at,gross,"note\no1,2026-05-01,1,a\n', 2, "orders.csv:1: found no readable header"),
-        ("orders", "order_id,ordered_at,gross,gross\n", 2, "found the columns 'gross' twice"),
+        ("orders", "", 2, "must have a header and rows, got an empty file"),
+        ("orders", "order_id;ordered_at;gross\n", 2, "columns must be separated by commas, got semicolons"),
+        ("orders", "order_id,ordered_at\no1,2026-05-01\n", 2, "must have the columns order_id, ordered_at, gross, or those of an order export of Shopify's or WooCommerce's; missing: gross; got order_id, ordered_at"),
+        ("orders", 'order_id,ordered_at,gross,"note"x\no1,2026-05-01,1,a\n', 2, "orders.csv:1: the header must be column names, got text that is not CSV"),
+        ("orders", 'order_id,ordered_at,gross,"note\no1,2026-05-01,1,a\n', 2, "orders.csv:1: the header must be column names, got text that is not CSV"),
+        ("orders", "order_id,ordered_at,gross,gross\n", 2, "each column must be there once, got 'gross' twice"),
         ("orders", "order_id,ordered_at,gross,gross_minor\no1,2026-05-01,1,100\n", 1, "gross_minor: must have one spelling"),
-        ("orders", 'order_id,ordered_at,gross\no1,2026-05-01,1\n"o2"x,2026-05-01,1\no3,2026-05-01,1\n', 2, "orders.csv:3: found a row that is no CSV"),
-        ("orders", 'order_id,ordered_at,gross\no1,2026-05-01,1\n"o2,2026-05-01,1\n', 2, "orders.csv:3: found a row that is no CSV"),
+        ("orders", 'order_id,ordered_at,gross\no1,2026-05-01,1\n"o2"x,2026-05-01,1\no3,2026-05-01,1\n', 2, "orders.csv:3: must be a row of CSV; check its quotes"),
+        ("orders", 'order_id,ordered_at,gross\no1,2026-05-01,1\n"o2,2026-05-01,1\n', 2, "orders.csv:3: must be a row of CSV; check its quotes"),
         ("orders", "order_id,ordered_at,gross\no1,2099-05-01,1\n", 1, "ordered_at: may be at most five minutes in the future"),
         ("orders", "order_id,ordered_at,gross_minor\no1,2026-05-01,19.00\n", 1, "gross_minor: found `19.00`; wanted a whole number"),
-        ("exposures", EXPOSURES.replace(".device", "").replace("mobile", '"{""a"": NaN}"'), 1, "wanted a JSON object of text and numbers"),
-        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z\n", 1, "orders.csv:2: found 2 cells; wanted 3"),
-        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1,2\n", 1, "orders.csv:2: found 4 cells; wanted 3"),
+        ("exposures", EXPOSURES.replace(".device", "").replace("mobile", '"{""a"": NaN}"'), 1, "attributes: must be a JSON object of text and numbers, got "),
+        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z\n", 1, "orders.csv:2: must have 3 cells, as the header has, got 2"),
+        ("orders", "order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1,2\n", 1, "orders.csv:2: must have 3 cells, as the header has, got 4"),
         ("orders", "order_id,ordered_at,gross,currency\no1,2026-05-01T00:00Z,1,EUR\n", 1, "currency: must be USD, the shop's, or one of orders.rates in shop.yaml, got EUR"),
-        ("orders", b"order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1\n\xe9,2026-05-01T00:00Z,1\n", 2, "orders.csv:3: found the byte 0xe9; wanted UTF-8 text"),
-        ("exposures", EXPOSURES.replace("ab,", "zz,"), 1, "experiment: found `zz`; wanted one of ab"),
-        ("exposures", EXPOSURES.replace("offer", "offr"), 1, "exposures.csv:3: variant: found `offr`; wanted one of control, offer"),
-        ("exposures", EXPOSURES.replace(".device", "").replace("mobile", "{not json"), 1, "attributes: found `{not json`"),
+        ("orders", b"order_id,ordered_at,gross\no1,2026-05-01T00:00Z,1\n\xe9,2026-05-01T00:00Z,1\n", 2, "orders.csv:3: must be UTF-8 text, got the byte 0xe9"),
+        ("exposures", EXPOSURES.replace("ab,", "zz,"), 1, "experiment: must be one of ab, got `zz`"),
+        ("exposures", EXPOSURES.replace("offer", "offr"), 1, "exposures.csv:3: variant: must be one of control, offer, got `offr`"),
+        ("exposures", EXPOSURES.replace(".device", "").replace("mobile", "{not json"), 1, "attributes: must be a JSON object of text and numbers, got `{not json`"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_imported_says_why(
@@ -137,7 +137,7 @@ def test_spreadsheets_write_marks_and_carriage_returns(csv: Importer) -> None:
 def test_a_missing_file_is_wrong_use(csv: Importer, tmp_path: Path) -> None:
     """Exit code 2, one line."""
     result = csv.run("import", "orders", tmp_path / "none.csv", "--configs", csv.configs, "--store", csv.store_url)
-    assert (result.exit_code, "found no such file" in str(result.exception)) == (2, True)
+    assert (result.exit_code, "must be a CSV file, got no such file" in str(result.exception)) == (2, True)
 
 
 @pytest.mark.parametrize("broken", ['"o2"x,2026-05-01,1\n', "\u00e9,2026-05-01,1\n"])
@@ -160,4 +160,4 @@ def test_drafts_have_no_history(csv: Importer) -> None:
     """Nobody was ever exposed to one."""
     path = csv.configs / "experiments" / "ab.yaml"
     path.write_text(path.read_text().replace("status: running", "status: draft"))
-    assert "found `ab`, a draft" in csv("exposures", EXPOSURES).output
+    assert "must have run, got `ab`, which is a draft" in csv("exposures", EXPOSURES).output

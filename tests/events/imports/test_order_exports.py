@@ -100,7 +100,7 @@ def imports(run: Run, write_configs: WriteConfigs, store_url: str, tmp_path: Pat
 def test_a_shopify_order_of_two_lines(imports: Imports) -> None:
     """The code's discount is spread over the lines; the visitor stands among the note's attributes."""
     result = imports(shopify(ORDER, SECOND))
-    assert "Recognised as Shopify's order export.\n1 rows of orders imported" in result.output
+    assert "Recognised as Shopify's order export.\n1 row of orders imported" in result.output
     assert imports.orders() == [
         ("5550001", "anna", None, AT, "USD", 8000, 800, 500, 616, 0, 3, "web", None),
     ]  # fmt: skip
@@ -108,13 +108,13 @@ def test_a_shopify_order_of_two_lines(imports: Imports) -> None:
         ("5550001", "1", "MUG", 2, 5000, 500, 0),
         ("5550001", "2", "PLATE", 1, 3000, 300, 0),
     ]
-    assert "0 rows of orders imported, 1 there already" in imports(shopify(ORDER, SECOND)).output
+    assert "0 rows of orders imported, 1 stored already" in imports(shopify(ORDER, SECOND)).output
 
 
 def test_an_export_made_later_knows_of_refunds_and_cancellations(imports: Imports) -> None:
     """They carry no time of their own; an older file that is imported again does not undo them."""
     imports(shopify(ORDER, SECOND))
-    assert "1 rows of orders imported" in imports(shopify({**ORDER, "Refunded Amount": "83.16"}, SECOND)).output
+    assert "1 row of orders imported" in imports(shopify({**ORDER, "Refunded Amount": "83.16"}, SECOND)).output
     assert imports.orders()[0][9] == 7200  # what the products had brought, of what was given back with tax and shipping
     cancelled = {**ORDER, "Refunded Amount": "83.16", "Cancelled at": "2024-05-02 10:00:00 -0400"}
     assert "Of these orders: 1 left out (cancelled)." in imports(shopify(cancelled, SECOND)).output
@@ -145,14 +145,14 @@ def test_old_shopify_files_have_no_id_and_no_source(imports: Imports) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([SECOND], "orders.csv:2: Total, Subtotal: found nothing; wanted an order's first row"),
+        ([SECOND], "orders.csv:2: Total, Subtotal: an order's first row must have both"),
         ([{**ORDER, "Total": "12,00"}], "orders.csv:2: total: found `12,00`; wanted an amount"),
         (
             [{**ORDER, "Currency": "EUR"}],
             "currency: must be USD, the shop's, or one of orders.rates in shop.yaml, got EUR",
         ),
         ([{**ORDER, "Created at": "May 1"}], "must be a time such as 2026-05-01T12:00:00Z, got `May 1`"),
-        ([{**ORDER, "Lineitem quantity": "two"}], "quantity: found `two`; wanted a whole number"),
+        ([{**ORDER, "Lineitem quantity": "two"}], "quantity: must be a whole number, got `two`"),
     ],
 )
 def test_a_shopify_row_that_cannot_be_read_says_why(
@@ -168,7 +168,7 @@ def test_a_broken_row_stops_an_export_even_when_bad_rows_are_skipped(imports: Im
     """Of some order a line would be missing."""
     result = imports(shopify(ORDER, SECOND) + "#1002,x\n", "--skip-bad-rows")
     assert result.exit_code == 2
-    assert "found 2 cells; wanted 23" in str(result.exception)
+    assert "must have 23 cells, as the header has, got 2" in str(result.exception)
     assert imports.orders() == []
 
 
@@ -249,9 +249,12 @@ def test_rows_of_one_order_stand_together(imports: Imports) -> None:
     """One that comes back after others, or has no name, is refused: of an order a part would be missing."""
     other = {**ORDER, "Name": "#1002", "Id": "5550002"}
     back = imports(shopify(ORDER, other, SECOND))
-    assert (back.exit_code, "name: found `#1001` again after other orders" in back.output) == (1, True)
+    assert (
+        back.exit_code,
+        "name: rows of one order must stand together, got `#1001` again after other orders" in back.output,
+    ) == (1, True)
     nameless = imports(shopify({**ORDER, "Name": ""}, {**other, "Name": ""}))
-    assert (nameless.exit_code, nameless.output.count("name: found nothing; wanted the order's")) == (1, 2)
+    assert (nameless.exit_code, nameless.output.count("name: must be the order's, got nothing")) == (1, 2)
     assert imports.orders() == []
 
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 from events import Order, Refund, Store
+from events.stores.protocol import Rejected
 from tests.conftest import WriteConfigs
 
 AT = 1_777_543_200_000  # 2026-04-30 12:00 in Berlin
@@ -20,26 +21,26 @@ COLUMNS = ("Name", "Id", "Financial Status", "Created at", "Currency", "Subtotal
 
 
 def order(order_id: str, gross: int, discount: int = 0, refunded: int = 0, **changes: Any) -> Order:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "shop": "demo",
         "order_id": order_id,
         "ordered_at_ms": AT,
         "updated_at_ms": AT,
         "currency": "USD",
     }
-    told |= {"gross_minor": gross, "discount_minor": discount, "refunded_minor": refunded, "source": "web"}
-    return Order(**(told | changes))
+    fields |= {"gross_minor": gross, "discount_minor": discount, "refunded_minor": refunded, "source": "web"}
+    return Order(**(fields | changes))
 
 
 def exported(
     order_id: str, price: str, discount: str = "0.00", refunded: str = "0.00", **changes: str
 ) -> dict[str, str]:
-    """Give a row as Shopify exports it: of one line, without tax and shipping."""
+    """Return a row as Shopify exports it: of one line, without tax and shipping."""
     total = f"{float(price) - float(discount):.2f}"
-    told = {"Name": f"#{order_id}", "Id": order_id, "Financial Status": "paid", "Currency": "USD", "Source": "web"}
-    told |= {"Created at": "2026-04-30 12:00:00 +0200", "Subtotal": total, "Shipping": "0.00", "Taxes": "0.00"}
-    told |= {"Total": total, "Discount Amount": discount, "Refunded Amount": refunded, "Lineitem quantity": "1"}
-    return told | {"Lineitem name": "x", "Lineitem price": price, "Lineitem discount": "0.00", **changes}
+    row = {"Name": f"#{order_id}", "Id": order_id, "Financial Status": "paid", "Currency": "USD", "Source": "web"}
+    row |= {"Created at": "2026-04-30 12:00:00 +0200", "Subtotal": total, "Shipping": "0.00", "Taxes": "0.00"}
+    row |= {"Total": total, "Discount Amount": discount, "Refunded Amount": refunded, "Lineitem quantity": "1"}
+    return row | {"Lineitem name": "x", "Lineitem price": price, "Lineitem discount": "0.00", **changes}
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def compare(
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-        told = () if text else ("--format", "json")
-        result = run("reconcile", path, "--configs", configs, "--store", store_url, *told, *options)
+        format_ = () if text else ("--format", "json")
+        result = run("reconcile", path, "--configs", configs, "--store", store_url, *format_, *options)
         return (result.output, result.exit_code) if text else (json.loads(result.output), result.exit_code)
 
     return compared
@@ -109,7 +110,7 @@ def test_every_difference_has_its_likely_cause(store: Store, compare: Callable[.
             order("elsewhere", 100, ordered_at_ms=AT - 40 * 3_600_000),
         ]
     )  # fmt: skip
-    store.quarantine([(AT, "shopify:demo:orders/create", "currency: found EUR; wanted USD", '{"id": "held"}')])
+    store.quarantine([Rejected(AT, "shopify:demo:orders/create", "currency: must be USD, got EUR", '{"id": "held"}')])
     rows = [
         exported("never-came", "5.00"),
         exported("held", "6.00"),
@@ -130,19 +131,19 @@ def test_every_difference_has_its_likely_cause(store: Store, compare: Callable[.
     assert code == 1
     causes = {one["order_id"]: (one["what"], one["cause"].split(":")[0][:42]) for one in found["differences"]}
     assert causes == {
-        "never-came": ("missing", "never came"),
-        "held": ("missing", "held in quarantine"),
+        "never-came": ("missing", "never received"),
+        "held": ("missing", "in quarantine"),
         "known-here": ("unknown", "deleted in the shop, placed through anothe"),
-        "refunded-here": ("refunds", "refunded since the export was made, or ref"),
-        "refunded-there": ("refunds", "a refund that the store does not know"),
+        "refunded-here": ("refunds", "refunded after the export was made, or ref"),
+        "refunded-there": ("refunds", "a refund is missing in the store"),
         "upsold": ("gross", "edited after the purchase"),
-        "gift-card": ("gross", "lines that are no products (gift cards, ti"),
-        "cancelled-there": ("counted", "cancelled in the shop, and the store does "),
-        "test-here": ("counted", "left out of the store"),
-        "forged": ("counted", "left out of the store"),
+        "gift-card": ("gross", "lines that are not products (gift cards, t"),
+        "cancelled-there": ("counted", "cancelled in the shop, but not in the stor"),
+        "test-here": ("counted", "not counted in the store"),
+        "forged": ("counted", "not counted in the store"),
         "netted": ("gross, discounts", "the same net before refunds"),
         "rounded": ("gross", "rounding"),
-        "restocked": ("refunds", "payments of a refund and its lines disagre"),
+        "restocked": ("refunds", "a refund's payments and lines differ"),
     }
     by_id = {one["order_id"]: one for one in found["differences"]}
     assert (by_id["upsold"]["export"], by_id["upsold"]["store"]) == (2000, 2500)
@@ -173,9 +174,12 @@ def test_wrong_use_is_said(
     path = tmp_path / "own.csv"
     path.write_text("order_id,ordered_at,gross\n1,2026-04-30T12:00:00Z,10.00\n")
     result = run("reconcile", path, *options)
-    assert (result.exit_code, "wanted one that has orders: none has" in str(result.exception)) == (2, True)
+    assert (result.exit_code, "must be a shop with orders (none has any), got none" in str(result.exception)) == (
+        2,
+        True,
+    )
     store.write([order("1", 1000), order("1", 1000, shop="second")])
-    assert "wanted one that has orders: demo, second" in str(run("reconcile", path, *options).exception)
+    assert "must be a shop with orders (demo, second), got none" in str(run("reconcile", path, *options).exception)
     assert run("reconcile", path, "--shop", "second", *options).exit_code == 0  # our own columns will do
     assert run("reconcile", tmp_path / "missing.csv", "--shop", "demo", *options).exit_code == 2
     path.write_text("order_id,ordered_at,gross\n1,2026-04-30T12:00:00Z,ten\n")

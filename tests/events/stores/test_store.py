@@ -10,44 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events import Exposure, Interaction, Order, Refund, Store, open_store
+from events import Store, open_store
 from events.records import EventRecord
+from events.stores.protocol import Rejected
 from experiments import StoreError
+from tests.events.examples import AT, click, exposure, order, refund
 from tests.support.postgres import PostgresServer
-
-AT = 1_777_636_800_000
-
-
-def exposure(unit: str = "u1", variant: str = "a", at: int = AT, epoch: int = 1, **attributes: object) -> Exposure:
-    return Exposure(
-        experiment="ab", unit_id=unit, variant=variant, epoch=epoch, exposed_at_ms=at, attributes=attributes
-    )
-
-
-def order(number: int = 1, updated: int = AT, gross: int = 1000, **fields: object) -> Order:
-    told = {
-        "order_id": f"o{number}",
-        "unit_id": "u1",
-        "ordered_at_ms": AT,
-        "updated_at_ms": updated,
-        "gross_minor": gross,
-    }
-    return Order.model_validate({"currency": "USD", **told, **fields})
-
-
-def click(event_id: str = "e1") -> Interaction:
-    return Interaction(event_id=event_id, kind="click", experiment="ab", variant="a", unit_id="u1", occurred_at_ms=AT)
-
-
-def refund(number: int = 1, amount: int = 100, at: int = AT, order_number: int = 1) -> Refund:
-    return Refund(
-        order_id=f"o{order_number}",
-        refund_id=f"r{number}",
-        refunded_at_ms=at,
-        currency="USD",
-        refunded_minor=amount,
-    )
-
 
 KEYS = {
     "exposures": "experiment, unit_id, variant",
@@ -64,16 +32,7 @@ def rows(store: Store, table: str, columns: str = "*") -> list[tuple[object, ...
         return list(fetch(f"SELECT {columns} FROM {table} ORDER BY {KEYS[table]}"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Name a fresh store of either kind: the contract is the same."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'events.db'}"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    return server.new_database()
-
-
-def test_a_new_record_is_told_from_a_repeated_one(store: Store) -> None:
+def test_a_new_record_is_distinguished_from_a_repeated_one(store: Store) -> None:
     """Across calls and within one."""
     assert store.write([exposure(), click(), order(), exposure(), click(), order()]) == [True] * 3 + [False] * 3
     assert store.write([order(), click(), exposure(), exposure("u2")]) == [False] * 3 + [True]
@@ -81,7 +40,7 @@ def test_a_new_record_is_told_from_a_repeated_one(store: Store) -> None:
 
 
 def test_the_earliest_exposure_is_kept(store: Store) -> None:
-    """A later one changes nothing; an earlier one that comes late takes its place, attributes and epoch included."""
+    """A later one changes nothing; an earlier one that arrives late replaces it, with attributes and epoch."""
     store.write([exposure(at=AT + 5, epoch=2, device="mobile"), exposure(at=AT + 9, epoch=3, device="desktop")])
     store.write([exposure(at=AT, epoch=1, device="tablet")])
     assert rows(store, "exposures") == [("ab", "u1", "a", 1, AT, '{"device": "tablet"}', 0)]
@@ -98,7 +57,7 @@ def test_the_newest_state_of_an_order_is_kept(store: Store) -> None:
     assert [row[2] for row in rows(store, "order_lines")] == ["1", "2"]
 
 
-def test_what_a_browser_says_never_replaces_what_the_shop_said(store: Store) -> None:
+def test_a_browsers_state_never_replaces_the_shops(store: Store) -> None:
     """Whichever is newer, and whichever comes first; the shop's word makes an order verified."""
     said, forged = order(1, AT), order(1, AT + 5, gross=9999, verified=False)
     assert store.write([forged, said, forged]) == [True, True, False]
@@ -107,9 +66,9 @@ def test_what_a_browser_says_never_replaces_what_the_shop_said(store: Store) -> 
 
 
 def test_a_refund_keeps_what_was_paid_back(store: Store) -> None:
-    """Beside what its lines say, which alone lowers revenue; a state that says it wins over one that does not."""
-    told = refund(1, 100).model_copy(update={"paid_minor": 130, "discrepancy_minor": -20})
-    store.write([order(), refund(1, 100), told, refund(1, 100), refund(2, 5)])
+    """Besides the amount of its lines, which alone reduces revenue; a state with the payment wins over one without."""
+    paid = refund(1, 100).model_copy(update={"paid_minor": 130, "discrepancy_minor": -20})
+    store.write([order(), refund(1, 100), paid, refund(1, 100), refund(2, 5)])
     columns = "refund_id, refunded_minor, paid_minor, discrepancy_minor"
     assert rows(store, "refunds", columns) == [("r1", 100, 130, -20), ("r2", 5, None, None)]
     assert rows(store, "orders", "refunded_minor") == [(105,)]
@@ -205,7 +164,7 @@ def test_the_order_of_arrival_does_not_matter(
     both_stores: list[Store], events: list[EventRecord], dice: random.Random
 ) -> None:
     """Shuffled, repeated and split, the same history gives the same tables, and the same ones in both stores."""
-    found = []
+    tables = []
     for attempt, store in enumerate([*both_stores, *both_stores]):
         sent = list(events)
         if attempt:
@@ -215,12 +174,12 @@ def test_the_order_of_arrival_does_not_matter(
         emptied(store)
         for part in (sent[: cuts[0]], sent[cuts[0] : cuts[1]], sent[cuts[1] :]):
             store.write(part)
-        found.append({table: rows(store, table) for table in KEYS})
-    assert all(one == found[0] for one in found[1:])
+        tables.append({table: rows(store, table) for table in KEYS})
+    assert all(table == tables[0] for table in tables[1:])
 
 
 def test_refunds_add_up_once(store: Store) -> None:
-    """Beside what the order states, whichever comes first; a corrected refund takes the place of the old one."""
+    """Besides what the order states, whichever comes first; a corrected refund replaces the old one."""
 
     def refunded() -> object:
         return rows(store, "orders", "refunded_minor")[0][0]
@@ -235,7 +194,7 @@ def test_refunds_add_up_once(store: Store) -> None:
     assert refunded() == 600
 
 
-def test_a_record_that_cannot_be_written_takes_nobody_along(store: Store) -> None:
+def test_a_record_that_cannot_be_written_fails_alone(store: Store) -> None:
     """Requests share a transaction; the faulty one fails alone."""
     broken = order(2).model_copy(update={"gross_minor": "not a number"})
     together = threading.Barrier(8)
@@ -266,12 +225,17 @@ def test_less_durable_writes_are_kept_all_the_same(store: Store) -> None:
 
 def test_a_repeated_payload_is_quarantined_once(store: Store) -> None:
     """Whoever sends the same broken thing again does not fill the disk."""
-    store.quarantine([(AT, "events", "wrong", '{"a": "\0"}'), (AT + 1, "events", "wrong", '{"a": "\0"}')])
-    store.quarantine([(AT + 2, "events", "still", '{"a": "\0"}'), (AT, "shopify", "wrong", "{}")])
-    found = store.quarantined()
-    assert [row[1:4] for row in found] == [(AT, "events", "wrong"), (AT, "shopify", "wrong")]
-    store.release([found[0][0]])
-    assert [row[2] for row in store.quarantined()] == ["shopify"]
+    store.quarantine(
+        [Rejected(AT, "events", "wrong", '{"a": "\0"}'), Rejected(AT + 1, "events", "wrong", '{"a": "\0"}')]
+    )
+    store.quarantine([Rejected(AT + 2, "events", "still", '{"a": "\0"}'), Rejected(AT, "shopify", "wrong", "{}")])
+    rows = store.quarantined()
+    assert [(row.received_at_ms, row.source, row.reason) for row in rows] == [
+        (AT, "events", "wrong"),
+        (AT, "shopify", "wrong"),
+    ]
+    store.release([rows[0].id])
+    assert [row.source for row in store.quarantined()] == ["shopify"]
 
 
 def test_epochs_open_when_more_than_text_changes(store: Store) -> None:
@@ -281,8 +245,8 @@ def test_epochs_open_when_more_than_text_changes(store: Store) -> None:
         return {"key": "ab", "title": title, "variants": {"a": {"weight": weight, "offer": {"headline": title}}}}
 
     numbers = [
-        store.open_epoch("ab", declared(*one), AT)
-        for one in [(1, "T"), (1, "T"), (1, "New"), (2, "T"), (2, "T"), (1, "T")]
+        store.open_epoch("ab", declared(weight, title), AT)
+        for weight, title in [(1, "T"), (1, "T"), (1, "New"), (2, "T"), (2, "T"), (1, "T")]
     ]
     assert numbers == [1, 1, 1, 2, 2, 3]
     assert store.open_epoch("other", declared(2), AT) == 1
@@ -318,14 +282,14 @@ def test_the_store_is_durable_wal(store: Store) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:///", "crosslift.db", ""])
-def test_a_url_that_names_no_store_says_what_is_wanted(url: str) -> None:
-    """One line, with what was found."""
+def test_a_url_that_names_no_store_is_refused(url: str) -> None:
+    """In one line, with the forms that exist."""
     with pytest.raises(StoreError, match="--store: must be sqlite:///FILE"):
         open_store(url)
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
-    """Neither opened nor changed; nor is a folder that does not exist made."""
+    """It is not changed; and no missing folder is created."""
     path = tmp_path / "notes.txt"
     path.write_text("these are notes, not a database " * 100)
     with pytest.raises(StoreError, match="cannot be opened"):

@@ -46,8 +46,8 @@ def test_other_text_is_refused_with_the_forms_that_exist(text: str) -> None:
 
 def test_a_url_is_shown_without_its_secrets() -> None:
     """Users and passwords of other engines, passwords of PostgreSQL."""
-    assert parse_store_url("postgresql://me:hidden@h/d?password=hidden&a=1").shown == "postgresql://me@h/d?&a=1"
-    assert parse_store_url("clickhouse://me:hidden@h/d?token=hidden").shown == "clickhouse://h/d"
+    assert parse_store_url("postgresql://me:hidden@h/d?password=hidden&a=1").label == "postgresql://me@h/d?&a=1"
+    assert parse_store_url("clickhouse://me:hidden@h/d?token=hidden").label == "clickhouse://h/d"
     with pytest.raises(StoreError, match="got 'spark://h:7077'"):
         parse_store_url("spark://me:hidden@h:7077")
 

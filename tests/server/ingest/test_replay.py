@@ -60,10 +60,10 @@ def test_what_will_never_be_taken_can_be_dropped(
 ) -> None:
     """By its id; a store that is not there is not made by looking into it."""
     api.events({"type": "clack"}, ORDER, key=api.secret)
-    first = store.quarantined()[0][0]
+    first = store.quarantined()[0].id
     assert run("quarantine", "drop", first, "--store", store_url).output == "1 dropped.\n"
     assert run("quarantine", "drop", first, "--store", store_url).exit_code == 2
-    assert [json.loads(row[4])["type"] for row in store.quarantined()] == ["order"]
+    assert [json.loads(row.payload)["type"] for row in store.quarantined()] == ["order"]
     missing = f"sqlite:///{tmp_path / 'typo.db'}"
     assert "must be a store that exists" in str(run("quarantine", "list", "--store", missing).exception)
     assert not (tmp_path / "typo.db").exists()

@@ -1,4 +1,4 @@
-"""Reading events: both spellings of money and time, and clear refusals."""
+"""Parsing events: both spellings of money and time, and clear refusals."""
 
 from decimal import Decimal
 from typing import Any
@@ -8,13 +8,13 @@ import pytest
 from events import RecordParser
 from experiments import RequestError
 
-READER = RecordParser("USD", "Europe/Berlin")
+PARSER = RecordParser("USD", "Europe/Berlin")
 ORDER: dict[str, Any] = {"order_id": "o1", "visitor_id": "v1", "ordered_at": "2026-05-01T12:00:00Z", "gross": "20.00"}
 
 
 def test_an_order_needs_little() -> None:
-    """What can be told from the rest is filled in."""
-    order = READER.order(ORDER)
+    """The rest is filled in."""
+    order = PARSER.order(ORDER)
     assert (order.shop, order.unit_id, order.currency, order.gross_minor) == ("default", "v1", "USD", 2000)
     assert order.ordered_at_ms == order.updated_at_ms == 1777636800000
     assert (order.cost_minor, order.excluded, order.units) == (None, None, 1)
@@ -23,24 +23,24 @@ def test_an_order_needs_little() -> None:
 def test_both_spellings_mean_the_same() -> None:
     """Decimal text or minor units, RFC 3339 or milliseconds, visitor_id or unit_id."""
     spelled = {"order_id": "o1", "unit_id": "v1", "ordered_at_ms": 1777636800000, "gross_minor": 2000}
-    assert READER.order(spelled) == READER.order(ORDER)
+    assert PARSER.order(spelled) == PARSER.order(ORDER)
 
 
 def test_empty_is_as_good_as_absent() -> None:
     """An empty reason leaves no order out."""
-    order = READER.order({**ORDER, "excluded": "", "customer_id": "", "visitor_id": None})
+    order = PARSER.order({**ORDER, "excluded": "", "customer_id": "", "visitor_id": None})
     assert (order.excluded, order.customer_id, order.unit_id) == (None, None, None)
 
 
 def test_ids_are_trimmed_text() -> None:
     """Numbers are the text that they are; white space around is none of it."""
-    order = READER.order({**ORDER, "order_id": 12345678901234567890, "visitor_id": " v1 "})
+    order = PARSER.order({**ORDER, "order_id": 12345678901234567890, "visitor_id": " v1 "})
     assert (order.order_id, order.unit_id) == ("12345678901234567890", "v1")
 
 
 def test_a_time_without_an_offset_is_the_shops() -> None:
     """Noon in Berlin in May is 10:00 UTC."""
-    assert READER.order({**ORDER, "ordered_at": "2026-05-01 12:00"}).ordered_at_ms == 1777629600000
+    assert PARSER.order({**ORDER, "ordered_at": "2026-05-01 12:00"}).ordered_at_ms == 1777629600000
 
 
 def test_lines_say_what_the_order_does_not() -> None:
@@ -56,12 +56,12 @@ def test_lines_say_what_the_order_does_not() -> None:
             "cost_minor": 50,
         },
     ]
-    order = READER.order({"order_id": "o", "ordered_at": "2026-05-01T12:00:00Z", "lines": lines})
+    order = PARSER.order({"order_id": "o", "ordered_at": "2026-05-01T12:00:00Z", "lines": lines})
     assert (order.gross_minor, order.discount_minor, order.refunded_minor, order.units) == (1950, 350, 700, 5)
     assert order.cost_minor == 450
-    assert READER.order({**ORDER, "gross": None, "lines": [*lines, {"gross": "1"}]}).cost_minor is None
+    assert PARSER.order({**ORDER, "gross": None, "lines": [*lines, {"gross": "1"}]}).cost_minor is None
     assert [line.line_id for line in order.lines] == ["1", "x"]
-    assert READER.order({**ORDER, "lines": lines}).gross_minor == 2000
+    assert PARSER.order({**ORDER, "lines": lines}).gross_minor == 2000
 
 
 @pytest.mark.parametrize(
@@ -107,30 +107,30 @@ def test_lines_say_what_the_order_does_not() -> None:
     ],
 )
 def test_a_wrong_field_is_named(change: dict[str, Any], message: str) -> None:
-    """Field, what was found, what is wanted."""
+    """With what it must be, and what it was."""
     with pytest.raises(RequestError) as caught:
-        READER.order({**ORDER, **change})
+        PARSER.order({**ORDER, **change})
     assert message in str(caught.value)
 
 
 def test_another_currency_is_converted_by_its_rate() -> None:
     """Yen have no cents, dinars have mils; a cost of the catalogue is the shop's money already."""
     rates = {"JPY": Decimal("0.0064"), "KWD": Decimal("3.25")}
-    reader = RecordParser("USD", "UTC", costs_minor={"p1": 400, "SKU9": 50}, rates=rates)
+    parser = RecordParser("USD", "UTC", costs_minor={"p1": 400, "SKU9": 50}, rates=rates)
     lines = [
         {"line_id": "a", "product_id": "p1", "quantity": 2, "gross": "2500", "cost": None},
         {"line_id": "b", "sku": "SKU9", "gross_minor": 1000, "discount": "100"},
     ]
-    told = {name: value for name, value in ORDER.items() if name != "gross"}
-    order = reader.order({**told, "currency": "JPY", "lines": lines, "shipping": "500"})
+    without_gross = {name: value for name, value in ORDER.items() if name != "gross"}
+    order = parser.order({**without_gross, "currency": "JPY", "lines": lines, "shipping": "500"})
     # 2,500 yen are 16.00 dollars, 1,000 are 6.40, 100 are 0.64, 500 are 3.20.
-    assert [(one.gross_minor, one.discount_minor, one.cost_minor) for one in order.lines] == [
+    assert [(line.gross_minor, line.discount_minor, line.cost_minor) for line in order.lines] == [
         (1600, 0, 800),
         (640, 64, 50),
     ]
     assert (order.currency, order.gross_minor, order.discount_minor, order.shipping_minor) == ("USD", 2240, 64, 320)
     assert (order.cost_minor, order.units) == (850, 3)
     refund = {"order_id": "o1", "refund_id": "r1", "refunded_at": "2026-05-01T12:00:00Z", "refunded": "1.234"}
-    assert reader.refund({**refund, "currency": "KWD"}).refunded_minor == 401  # 4.0105 dollars
+    assert parser.refund({**refund, "currency": "KWD"}).refunded_minor == 401  # 4.0105 dollars
     with pytest.raises(RequestError, match=r"currency: must be USD, .*, got EUR"):
-        reader.order({**ORDER, "currency": "EUR"})
+        parser.order({**ORDER, "currency": "EUR"})
