@@ -157,7 +157,7 @@ def serve(store_url: str) -> Iterator[Callable[..., Server]]:
 
     def start(configs: Path, *options: str) -> Server:
         with closing(open_store(store_url)) as opened:
-            keys = {kind: create_key(opened, kind, int(time.time() * 1000)) for kind in PREFIXES}
+            keys: dict[str, str] = {kind: create_key(opened, kind, int(time.time() * 1000)) for kind in PREFIXES}
         arguments = ["serve", "--port", "0", "--configs", str(configs), "--store", store_url, *options]
         command = [sys.executable, "-m", "crosslift", *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
