@@ -1,22 +1,29 @@
-# `make demo`, `make test`, `make calibrate`, `make bench` and `make soak` each set up all they need. PYTHON=python3.13 takes another Python than python3.
+# Every target installs what it needs. `make test PYTHON=python3.13` uses another Python than python3.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The lowest percentage of lines and branches that `make coverage` accepts.
+COVERAGE := 90
 POSTGRES := command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1
 
-.PHONY: demo test lint format calibrate bench soak clean
+.PHONY: demo test coverage lint format calibrate bench soak clean test-programs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
 	$(BIN)/crosslift demo
 
-test: lint
+test: lint test-programs
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+coverage: $(VENV)/installed-test test-programs
+	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term --cov-fail-under=$(COVERAGE)
+
+test-programs:
 	@command -v curl >/dev/null || ./.ci/apt curl
 	@$(POSTGRES) || ./.ci/apt postgresql
 	@command -v chromium >/dev/null || ./.ci/apt chromium
 	@command -v npm >/dev/null || ./.ci/apt nodejs npm
 	@command -v java >/dev/null || ./.ci/apt default-jre-headless
-	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 bench: $(VENV)/installed-bench
 	@command -v wrk >/dev/null || ./.ci/apt wrk

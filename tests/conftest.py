@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 import crosslift
 from events import Store, open_store
 from experiments import CrossliftError
+from server.http.keys import PREFIXES, create_key
 from tests.support.postgres import PostgresServer, binaries
 
 ROOT = Path(__file__).parent.parent
@@ -154,13 +156,11 @@ def serve(store_url: str) -> Iterator[Callable[..., Server]]:
     processes: list[subprocess.Popen[str]] = []
 
     def start(configs: Path, *options: str) -> Server:
-        command = [sys.executable, "-m", "crosslift"]
-        made = subprocess.run(
-            [*command, "keys", "create", "--store", store_url], stdout=subprocess.PIPE, text=True, check=True
-        )
-        keys = dict(line.split()[:2] for line in made.stdout.splitlines())
+        with closing(open_store(store_url)) as opened:
+            keys: dict[str, str] = {kind: create_key(opened, kind, int(time.time() * 1000)) for kind in PREFIXES}
         arguments = ["serve", "--port", "0", "--configs", str(configs), "--store", store_url, *options]
-        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "crosslift", *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         processes.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,47 +74,80 @@ class Site:
 
 
 OpenShop = Callable[..., Site]
+ServeShop = Callable[..., str]
+
+
+def write_declarations(
+    folder: Path, platform: str = "shopify", origins: tuple[str, ...] = (), **experiments: str
+) -> Path:
+    """Write declarations over the catalogue of the examples."""
+    configs = folder / "configs"
+    (configs / "experiments").mkdir(parents=True)
+    shutil.copy(ROOT / "configs" / "catalog.yaml", configs)
+    shop = f"currency: USD\nplatform: {platform}\norigins: {list(origins)}\n"
+    (configs / "shop.yaml").write_text(shop, encoding="utf-8")
+    for key, text in experiments.items():
+        (configs / "experiments" / f"{key}.yaml").write_text(text, encoding="utf-8")
+    return configs
 
 
 @pytest.fixture
-def open_shop(serve: Callable[..., Server], tmp_path: Path, store_url: str) -> Iterator[OpenShop]:
-    """Serve declarations, and the shop in front of them; `upstream` puts another server there."""
+def serve_shop() -> Iterator[ServeShop]:
+    """Serve the demo shop in front of a server at an address; the result is the shop's own address."""
     running = []
 
     def start(
-        *,
-        upstream: str | None = None,
+        configs: Path,
+        upstream: str,
+        keys: Mapping[str, str],
         previews: tuple[Preview, ...] = (),
-        platform: str = "shopify",
-        origins: tuple[str, ...] = (),
-        tag: dict[str, str] | None = None,
-        **experiments: str,
-    ) -> Site:
-        configs = tmp_path / "configs"
-        (configs / "experiments").mkdir(parents=True)
-        shutil.copy(ROOT / "configs" / "catalog.yaml", configs)
-        (configs / "shop.yaml").write_text(
-            f"currency: USD\nplatform: {platform}\norigins: {list(origins)}\n", encoding="utf-8"
-        )
-        for key, text in experiments.items():
-            (configs / "experiments" / f"{key}.yaml").write_text(text, encoding="utf-8")
-        server = serve(configs)
+        tag: Mapping[str, str] | None = None,
+    ) -> str:
         # A machine that runs the whole suite at once is slow: the deadline has tests of its own.
-        attributes = {"data-deadline": "5000", "data-popup-delay": "0"} | (tag or {})
-        shop = create_shop(
-            load(configs), upstream or f"http://127.0.0.1:{server.port}", server.keys, previews, attributes
-        )
+        attributes = {"data-deadline": "5000", "data-popup-delay": "0"} | dict(tag or {})
+        shop = create_shop(load(configs), upstream, keys, previews, attributes)
         serving = make_server("127.0.0.1", 0, shop, threaded=True, request_handler=Quiet)
         thread = threading.Thread(target=serving.serve_forever, args=(0.05,))
         thread.start()
         running.append((serving, thread))
-        return Site(f"http://127.0.0.1:{serving.server_port}", server, Path(store_url.removeprefix("sqlite:///")))
+        return f"http://127.0.0.1:{serving.server_port}"
 
     yield start
     for serving, thread in running:
         serving.shutdown()
         thread.join()
         serving.server_close()
+
+
+@pytest.fixture
+def open_shop(serve: Callable[..., Server], serve_shop: ServeShop, tmp_path: Path, store_url: str) -> OpenShop:
+    """Serve declarations with crosslift, and the shop in front of it."""
+
+    def start(
+        *,
+        previews: tuple[Preview, ...] = (),
+        platform: str = "shopify",
+        origins: tuple[str, ...] = (),
+        tag: Mapping[str, str] | None = None,
+        **experiments: str,
+    ) -> Site:
+        configs = write_declarations(tmp_path, platform, origins, **experiments)
+        server = serve(configs)
+        url = serve_shop(configs, f"http://127.0.0.1:{server.port}", server.keys, previews, tag)
+        return Site(url, server, Path(store_url.removeprefix("sqlite:///")))
+
+    return start
+
+
+@pytest.fixture
+def shop_before(serve_shop: ServeShop, tmp_path: Path) -> ServeShop:
+    """Serve the shop in front of another server than crosslift, at an address; the result is the shop's own address."""
+
+    def start(upstream: str, tag: Mapping[str, str] | None = None) -> str:
+        configs = write_declarations(tmp_path, one=declare("one", "below_product"))
+        return serve_shop(configs, upstream, {"publishable": "pk_x", "secret": "sk_x"}, tag=tag)
+
+    return start
 
 
 @pytest.fixture(scope="session")

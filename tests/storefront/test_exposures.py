@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from scipy.stats import chisquare
 
 from storefront.shop import Preview
-from tests.storefront.conftest import PRODUCT, OpenShop, declare, settle
+from tests.storefront.conftest import PRODUCT, OpenShop, ServeShop, declare, settle
 
 NewContext = Callable[..., BrowserContext]
 ARMS = """\
@@ -98,30 +98,29 @@ def still_sells(page: Page, url: str) -> None:
     )
 
 
-def test_the_bad_server_would_be_believed(open_shop: OpenShop, bad_server: Callable[..., str], page: Page) -> None:
+def test_the_bad_server_would_be_believed(shop_before: ServeShop, bad_server: Callable[..., str], page: Page) -> None:
     """What the next tests refuse, they refuse for its lateness or its form: in time and whole, it is shown."""
-    site = open_shop(one=declare("one", "below_product"), upstream=bad_server(answer=json.dumps(PAGE).encode()))
-    page.goto(site.url + PRODUCT)
+    page.goto(shop_before(bad_server(answer=json.dumps(PAGE).encode())) + PRODUCT)
     expect(page.locator(".crosslift")).to_be_visible()
 
 
-def test_a_server_that_is_slow_changes_nothing(open_shop: OpenShop, bad_server: Callable[..., str], page: Page) -> None:
+def test_a_server_that_is_slow_changes_nothing(
+    shop_before: ServeShop, bad_server: Callable[..., str], page: Page
+) -> None:
     """After 150 ms by default the page stays as it is, and nobody is exposed, even when the answer comes at last."""
-    handler = bad_server(answer=json.dumps(PAGE).encode(), delay_s=2.0)
-    site = open_shop(one=declare("one", "below_product"), upstream=handler, tag={"data-deadline": ""})
-    still_sells(page, site.url)
-    page.goto(site.url + PRODUCT)
+    url = shop_before(bad_server(answer=json.dumps(PAGE).encode(), delay_s=2.0), {"data-deadline": ""})
+    still_sells(page, url)
+    page.goto(url + PRODUCT)
     page.wait_for_timeout(2500)
     assert page.locator(".crosslift").count() == 0
     assert page.evaluate("() => localStorage.getItem('crosslift.entered')") is None
 
 
-def test_a_server_that_is_down_changes_nothing(open_shop: OpenShop, page: Page) -> None:
+def test_a_server_that_is_down_changes_nothing(shop_before: ServeShop, page: Page) -> None:
     """Nor one that is away altogether, whose script does not even load."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    site = open_shop(one=declare("one", "below_product"), upstream=f"http://127.0.0.1:{port}")
-    still_sells(page, site.url)
+    still_sells(page, shop_before(f"http://127.0.0.1:{port}"))
 
 
 def test_a_server_that_dies_after_the_script_changes_nothing(open_shop: OpenShop, page: Page) -> None:
@@ -134,14 +133,13 @@ def test_a_server_that_dies_after_the_script_changes_nothing(open_shop: OpenShop
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=str)
 def test_garbage_changes_nothing(
-    open_shop: OpenShop, bad_server: Callable[..., str], page: Page, garbage: bytes
+    shop_before: ServeShop, bad_server: Callable[..., str], page: Page, garbage: bytes
 ) -> None:
     """Whatever it is, the page works as without us."""
-    site = open_shop(one=declare("one", "below_product"), upstream=bad_server(answer=garbage))
-    still_sells(page, site.url)
+    still_sells(page, shop_before(bad_server(answer=garbage)))
 
 
-def test_text_stays_text(open_shop: OpenShop, bad_server: Callable[..., str], page: Page) -> None:
+def test_text_stays_text(shop_before: ServeShop, bad_server: Callable[..., str], page: Page) -> None:
     """Markup in a title is shown as it is; an address that is no web address is none."""
     evil = json.loads(json.dumps(PAGE))
     products = evil["assignments"]["one"]["offer"]["products"]
@@ -150,8 +148,7 @@ def test_text_stays_text(open_shop: OpenShop, bad_server: Callable[..., str], pa
         "url": "javascript:alert(1)",
         "image": "data:image/svg+xml,<svg/>",
     }
-    site = open_shop(one=declare("one", "below_product"), upstream=bad_server(answer=json.dumps(evil).encode()))
-    page.goto(site.url + PRODUCT)
+    page.goto(shop_before(bad_server(answer=json.dumps(evil).encode())) + PRODUCT)
     expect(page.locator(".crosslift")).to_contain_text("<img src=x onerror=alert(1)>")
     assert page.locator(".crosslift a, .crosslift img").count() == 0
 
