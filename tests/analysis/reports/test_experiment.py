@@ -91,7 +91,7 @@ def test_a_foreign_currency_is_refused(world: World) -> None:
     """Money is never added across currencies."""
     world.order("a", 1000, currency="EUR")
     with pytest.raises(
-        AnalysisError, match="orders: all must be in USD, the currency of shop.yaml, but some are in EUR"
+        AnalysisError, match=r"orders: all must be in USD, the currency of shop\.yaml, but some are in EUR"
     ):
         world.report()
 
