@@ -218,7 +218,7 @@ def test_multiple_exposure() -> None:
     [
         (600, 1200, "ship", "offer", "above the control's"),
         (1200, 600, "stop", None, "below the control's"),
-        (600, 630, "keep_running", None, "still hold both"),
+        (600, 630, "keep_running", None, "include both a gain and a loss"),
         (20, 20, "keep_running", None, "fewer than 30 buyers"),
     ],
 )

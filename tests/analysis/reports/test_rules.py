@@ -72,7 +72,7 @@ def test_exposures_of_undeclared_variants_fail_the_check(world: World) -> None:
     fill(world, {"control": 600, "offer": 600})
     world.expose("z", "removed")
     check = world.report().checks[0]
-    assert (check.passed, "1 of variants not declared" in check.detail) == (False, True)
+    assert (check.passed, "1 exposure of variants that are not declared" in check.detail) == (False, True)
 
 
 def test_unverified_orders_do_not_count(world: World) -> None:
