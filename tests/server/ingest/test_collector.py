@@ -143,7 +143,10 @@ def test_an_order_wants_a_secret_key(api: Api, store: Store) -> None:
     """403 for the whole request, and nothing of it is written."""
     response = api.post("/v1/events", {"events": [CLICK, ORDER]})
     assert response.status_code == 403
-    assert "events.1: must be sent with a secret key (sk_), got order with a publishable key" in response.get_json()["detail"]
+    assert (
+        "events.1: must be sent with a secret key (sk_), got order with a publishable key"
+        in response.get_json()["detail"]
+    )
     assert sum(store.counts().values()) == store.counts()["epochs"]
 
 
