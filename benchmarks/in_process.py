@@ -146,7 +146,7 @@ def speeds() -> dict[str, float]:
 _WEIGH = """
 import sys
 from experiments import load
-from server.assign.prepared import Serving
+from server.assign.prepared import PreparedDeclarations
 def rss():
     told = open("/proc/self/status").read()
     return int(told.split("VmRSS:")[1].split()[0]) / 1024
@@ -154,7 +154,7 @@ load(sys.argv[1])
 before = rss()
 configs = load(sys.argv[2])
 loaded = rss()
-serving = Serving(configs, dict.fromkeys(configs.experiments, 1))
+prepared = PreparedDeclarations(configs, dict.fromkeys(configs.experiments, 1))
 print(loaded - before, rss() - loaded)
 """
 

@@ -16,7 +16,7 @@ from experiments.assignment.offers import resolve
 from experiments.assignment.tokens import Claim, Signer
 from experiments.declarations.loading import load
 from server.assign.declarations import Declarations
-from server.assign.service import Assignments
+from server.assign.service import AssignmentService
 from server.http.bodies import AssignmentsBody, read_body
 from server.http.keys import Keyring, authorise
 from server.http.metrics import Counts
@@ -56,15 +56,15 @@ def _answering() -> Callable[[Mapping[str, Any], bytes], Reply]:
     """Give what answers a WSGI environment's headers and a body as the hot path does."""
     store = open_store(os.environ["CROSSLIFT_STORE"])
     declarations = Declarations(os.environ["CROSSLIFT_CONFIGS"], store, now_ms)
-    assignments = Assignments(declarations, store, Signer(store.secret("signing", "0" * 64)))
-    keyring, counts = Keyring(store), Counts(declarations)
+    service = AssignmentService(declarations, store, Signer(store.secret("signing", "0" * 64)))
+    keyring, counts = Keyring(store), Counts()
 
     def answer(environ: Mapping[str, Any], content: bytes) -> Reply:
         authorise(environ, keyring)
         body = read_body(AssignmentsBody, content)
-        found = assignments.answer(body, str(body.visitor_id))
-        counts.assigned(found.reasons())
-        return json_reply({"visitor_id": body.visitor_id, "assignments": found.shown()})
+        assigned = service.assign(str(body.visitor_id), body)
+        counts.count_assignments(assigned.reasons())
+        return json_reply({"visitor_id": body.visitor_id, "assignments": service.encode(assigned)})
 
     return answer
 

@@ -1,4 +1,4 @@
-"""The public side: assignments out, events in. Never loads pandas."""
+"""The public web process: assignments out, events in. It never loads pandas."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["create_app"]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "create_app":  # looked up when first asked for: `crosslift --help` needs no Flask
+    if name != "create_app":  # imported at first use: `crosslift --help` needs no Flask
         raise AttributeError(f"module 'server' has no attribute {name!r}")
     from server.app import create_app
 

@@ -1,4 +1,4 @@
-"""The commands of whoever runs the server: serve, keys, preview, quarantine."""
+"""The commands that run the server: serve, keys, preview, quarantine, webhooks."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from server.ingest.webhooks.cli import webhooks
 if TYPE_CHECKING:
     from events.stores.protocol import Store
 
-THREADS = 32  # of a worker: most of them wait for the disk, together, and the slower it is the more share a commit
+THREADS = 32  # of a worker: most wait for the disk, and the more wait the more share one commit
 
 
 @click.command()
@@ -31,34 +31,34 @@ THREADS = 32  # of a worker: most of them wait for the disk, together, and the s
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
 @click.option(
-    "--rate-limit", type=click.FloatRange(0.1), help="Requests a second that each key may make; any number by default."
+    "--rate-limit", type=click.FloatRange(0.1), help="Requests a second that each key may make; unlimited by default."
 )
 @configs_option
 @store_option
 def serve(host: str, port: int, workers: int, rate_limit: float | None, configs: str, store_url: str) -> None:
-    """Serve assignments and take events, until interrupted."""
+    """Serve assignments and collect events, until interrupted."""
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server import Server
 
     from experiments.declarations.loading import load
 
-    load(configs)  # wrong declarations and an unusable store are said here, once, and not by every worker
-    with _opened(store_url) as store:
+    load(configs)  # faulty declarations and an unusable store are reported once, not by every worker
+    with _open(store_url) as store:
         store_name = store.url  # without a password
         if not store.keys():
             click.echo(
-                f"There are no keys yet, so every request will be refused: `crosslift keys --store {store_name}`",
+                f"There are no keys yet, so every request will be refused. Create them: `crosslift keys --store {store_name}`",
                 err=True,
             )
-    address, port = _bindable(host, port)
+    address, port = _check_address(host, port)
     os.environ["CROSSLIFT_CONFIGS"] = os.path.abspath(configs)
     os.environ["CROSSLIFT_STORE"] = store_url
     os.environ["CROSSLIFT_RATE_LIMIT"] = "" if rate_limit is None else str(rate_limit / workers)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="crosslift-metrics-")
-    shown = f"[{address}]" if ":" in address else address
+    url_host = f"[{address}]" if ":" in address else address
     count = f"{workers} worker{'s' if workers > 1 else ''}"
-    click.echo(f"crosslift starts on http://{shown}:{port} ({count}, {store_name}); Ctrl-C ends it")
+    click.echo(f"crosslift starts on http://{url_host}:{port} ({count}, {store_name}); Ctrl-C ends it")
     logging.getLogger("_granian").addFilter(lambda record: "Python threads" not in record.getMessage())
     Server(
         "server.app:app_from_environment",
@@ -75,9 +75,9 @@ def serve(host: str, port: int, workers: int, rate_limit: float | None, configs:
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
-def _bindable(host: str, port: int) -> tuple[str, int]:
+def _check_address(host: str, port: int) -> tuple[str, int]:
     """
-    Give the address of a host, and the port, or a free one for 0.
+    Return the address of a host, and the port, or a free one for 0.
 
     Raises:
         UsageError: The address cannot be listened on.
@@ -87,7 +87,9 @@ def _bindable(host: str, port: int) -> tuple[str, int]:
         with socket.create_server(address[:2], family=family) as bound:
             return str(address[0]), int(bound.getsockname()[1])
     except OSError as error:
-        raise click.UsageError(f"cannot listen on {host or 'no address'}:{port}: {error.strerror}") from None
+        raise click.UsageError(
+            f"--host, --port: must be an address to listen on, got {host or 'no host'}:{port}: {error.strerror}"
+        ) from None
 
 
 @click.group(invoke_without_command=True)
@@ -96,36 +98,36 @@ def _bindable(host: str, port: int) -> tuple[str, int]:
 @click.pass_context
 def keys(context: click.Context, store_url: str, format_: str) -> None:
     """
-    List the API keys; where there are none yet, make a first pair.
+    List the API keys; create a first pair where there are none.
 
-    A key is shown once, when it is made: the store keeps only its SHA-256.
+    A key is shown once, when it is created: the store keeps only its SHA-256.
     """
     if context.invoked_subcommand is not None:
         return
-    with _opened(store_url) as store:
-        known = store.keys()
-        if not known:
+    with _open(store_url) as store:
+        rows = store.keys()
+        if not rows:
             _create(store, format_)
             return
     if format_ == "json":
-        listed = [
-            {name: getattr(row, name) for name in ("hint", "kind", "created_at_ms", "revoked_at_ms")} for row in known
+        values = [
+            {name: getattr(row, name) for name in ("hint", "kind", "created_at_ms", "revoked_at_ms")} for row in rows
         ]
-        click.echo(json.dumps({"keys": listed}, indent=2))
+        click.echo(json.dumps({"keys": values}, indent=2))
         return
-    for row in known:
-        made = time.strftime("%Y-%m-%d", time.gmtime(row.created_at_ms / 1000))
-        click.echo(f"{row.hint}…  {row.kind:<11}  made {made}  {'revoked' if row.revoked_at_ms else 'in use'}")
-    click.echo("\n`crosslift keys create` makes a new pair; a key is shown only when it is made.")
+    for row in rows:
+        created = time.strftime("%Y-%m-%d", time.gmtime(row.created_at_ms / 1000))
+        click.echo(f"{row.hint}…  {row.kind:<11}  created {created}  {'revoked' if row.revoked_at_ms else 'in use'}")
+    click.echo("\n`crosslift keys create` creates a new pair; a key is shown only when it is created.")
 
 
-def _inherited(name: str, otherwise: str) -> Callable[[], str]:
-    """Take an option from `crosslift keys` itself where the subcommand does not have it: `keys --store URL create`."""
-    return lambda: (click.get_current_context().parent or click.get_current_context()).params.get(name) or otherwise
+def _inherited(name: str, default: str) -> Callable[[], str]:
+    """Return an option of `crosslift keys` itself where the subcommand does not have it: `keys --store URL create`."""
+    return lambda: (click.get_current_context().parent or click.get_current_context()).params.get(name) or default
 
 
 _store_option = click.option(
-    "--store", "store_url", default=_inherited("store_url", ""), metavar="URL", help="Where keys are kept."
+    "--store", "store_url", default=_inherited("store_url", ""), metavar="URL", help="Store of the keys."
 )
 _format_option = click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default=_inherited("format_", "text")
@@ -136,8 +138,8 @@ _format_option = click.option(
 @_store_option
 @_format_option
 def create(store_url: str, format_: str) -> None:
-    """Make a publishable and a secret key, and show them this once."""
-    with _opened(store_url) as store:
+    """Create a publishable and a secret key, and show them once."""
+    with _open(store_url) as store:
         _create(store, format_)
 
 
@@ -150,7 +152,7 @@ def revoke(hint: str, store_url: str) -> None:
 
     with existing_store(store_url) as store:
         if not store.revoke_key(hint.rstrip("…"), now_ms()):
-            raise click.UsageError(f"found no key in use that is listed as {hint!r}")
+            raise click.UsageError(f"HINT: must be a key in use that `crosslift keys` lists, got {hint!r}")
     click.echo("Revoked; servers refuse it within two seconds.")
 
 
@@ -164,10 +166,10 @@ def _create(store: "Store", format_: str) -> None:
         click.echo(json.dumps({"publishable": publishable, "secret": secret}, indent=2))
         return
     click.echo(f"publishable  {publishable}   for storefronts: assignments, exposures, interactions")
-    click.echo(f"secret       {secret}   for servers: orders too; keep it to yourself")
+    click.echo(f"secret       {secret}   for servers: orders too; keep it secret")
 
 
-def _opened(store_url: str) -> "closing[Store]":
+def _open(store_url: str) -> "closing[Store]":
     from events.stores.open_store import open_store
 
     return closing(open_store(store_url))
@@ -184,9 +186,9 @@ def _opened(store_url: str) -> "closing[Store]":
 @store_option
 def preview(key: str, variant: str, url: str, hours: int, configs: str, store_url: str) -> None:
     """
-    Give a link to URL that shows a VARIANT of experiment KEY to whoever opens it.
+    Print a link to URL that shows a VARIANT of experiment KEY to anybody who opens it.
 
-    The storefront passes the link's `crosslift_preview` on as `preview`. What a preview shows is never logged as an exposure.
+    The storefront passes the link's `crosslift_preview` on as `preview`. A preview is never logged as an exposure.
     """
     from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -196,13 +198,13 @@ def preview(key: str, variant: str, url: str, hours: int, configs: str, store_ur
 
     experiment = load(configs).experiment(key)
     if variant not in experiment.variants:
-        raise click.UsageError(f"variant: found {describe(variant)}; wanted one of {', '.join(experiment.variants)}")
+        raise click.UsageError(f"VARIANT: must be one of {', '.join(experiment.variants)}, got {describe(variant)}")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise click.UsageError(
-            f"URL: found {describe(url)}; wanted an address such as https://shop.example/products/kettle"
+            f"URL: must be an address such as https://shop.example/products/kettle, got {describe(url)}"
         )
-    with _opened(store_url) as store:
+    with _open(store_url) as store:
         signer = Signer(store.secret("signing", os.urandom(32).hex()))
     token = signer.sign_preview(key, variant, int(time.time()) + hours * 3600)
     query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "crosslift_preview"]
@@ -211,24 +213,24 @@ def preview(key: str, variant: str, url: str, hours: int, configs: str, store_ur
 
 @click.group()
 def quarantine() -> None:
-    """Look at events of the shop's own that could not be understood, and take them once they can."""
+    """List events of the shop's own that could not be read, and try them again."""
 
 
 @quarantine.command("list")
 @store_option
 @format_option
 def list_(store_url: str, format_: str) -> None:
-    """List what is held, the oldest first, with its reason."""
+    """List the events in quarantine, the oldest first, with the reason."""
     with existing_store(store_url) as store:
-        held = store.quarantined()
+        rows = store.quarantined()
     if format_ == "json":
-        click.echo(json.dumps({"quarantine": [asdict(row) for row in held]}, indent=2))
+        click.echo(json.dumps({"quarantine": [asdict(row) for row in rows]}, indent=2))
         return
-    for row in held:
+    for row in rows:
         at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row.received_at_ms / 1000))
         payload = f"{row.payload[:300]}{'…' if len(row.payload) > 300 else ''}"
         click.echo(f"{row.id}  {at} UTC  {row.source}\n   {row.reason}\n   {payload}")
-    click.echo(f"{len(held):,} held." + (" `crosslift quarantine replay` tries them again." if held else ""))
+    click.echo(f"{len(rows):,} in quarantine." + (" `crosslift quarantine replay` tries them again." if rows else ""))
 
 
 @quarantine.command()
@@ -237,18 +239,18 @@ def list_(store_url: str, format_: str) -> None:
 @store_option
 def replay(ids: tuple[int, ...], configs: str, store_url: str) -> None:
     """
-    Try again what is held, or only the IDs that `crosslift quarantine list` shows.
+    Try the events in quarantine again, or only the IDs that `crosslift quarantine list` shows.
 
-    Nothing counts twice. What is still refused stays, with its reason; then the exit code is 1.
+    No event counts twice. Events that are still refused stay, with the reason; then the exit code is 1.
     """
-    from server.ingest.replay import replay as replay_held
+    from server.ingest.replay import replay as replay_events
 
     with existing_store(store_url) as store:
-        taken, refused = replay_held(store, configs, ids)
-    for number, reason in refused:
+        replayed = replay_events(store, configs, ids)
+    for number, reason in replayed.refused.items():
         click.echo(f"{number}: {reason}", err=True)
-    click.echo(f"{taken:,} taken, {len(refused):,} still refused.")
-    if refused:
+    click.echo(f"{replayed.accepted:,} accepted, {len(replayed.refused):,} still refused.")
+    if replayed.refused:
         raise click.exceptions.Exit(1)
 
 
@@ -256,12 +258,11 @@ def replay(ids: tuple[int, ...], configs: str, store_url: str) -> None:
 @click.argument("ids", nargs=-1, type=int, required=True, metavar="ID...")
 @store_option
 def drop(ids: tuple[int, ...], store_url: str) -> None:
-    """Delete what is held as IDs, for good: what was sent again mended, or never will be."""
+    """Delete events from quarantine for good: those sent again corrected, or never to be."""
+    from server.ingest.replay import check_ids
+
     with existing_store(store_url) as store:
-        held = {row.id for row in store.quarantined()}
-        unknown = [str(one) for one in ids if one not in held]
-        if unknown:
-            raise click.UsageError(f"found nothing held as {', '.join(unknown)}; wanted ids that `list` shows")
+        check_ids(ids, [row.id for row in store.quarantined()])
         store.release(ids)
     click.echo(f"{len(set(ids)):,} dropped.")
 

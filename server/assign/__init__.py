@@ -1,1 +1,1 @@
-"""Assignments out."""
+"""Assignments out: which variant a visitor gets."""

@@ -1,4 +1,4 @@
-"""`GET /v1/explain`: why a visitor gets what it gets, as the server sees it."""
+"""`GET /v1/explain`: why a visitor gets an assignment, step by step."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,31 +8,32 @@ import orjson
 
 from experiments.assignment.draw import explain, unit_of
 from experiments.errors import RequestError
+from experiments.refusals import describe
 from server.assign.declarations import Live
 from server.http.problems import Problem
 
 
 def explain_request(live: Live, query: Mapping[str, str]) -> dict[str, Any]:
     """
-    Give each step of an assignment, and its outcome.
+    Return each step of an assignment, and its outcome.
 
     Args:
-        live: The declarations that are served.
+        live: The live declarations.
         query: `experiment`, `visitor_id` and, as JSON text, `context`.
 
     Raises:
-        Problem: 400 for a query that cannot be used, 404 for an experiment that is not declared.
+        Problem: 400 for a faulty query, 404 for an experiment that is not declared.
     """
     try:
         context = orjson.loads(query.get("context", "{}"))
     except orjson.JSONDecodeError:
         context = None
     if not isinstance(context, dict):
-        raise Problem(400, "context: found text that is no JSON object; wanted one")
+        raise Problem(400, 'context: must be a JSON object such as {"device": "mobile"}, got other text')
     experiment = live.configs.experiments.get(query.get("experiment", ""))
     if experiment is None:
         known = ", ".join(live.configs.experiments)
-        raise Problem(404, f"experiment: found none of that name; wanted one of {known}")
+        raise Problem(404, f"experiment: must be one of {known}, got {describe(query.get('experiment'))}")
     try:
         unit_id = unit_of(experiment, query.get("visitor_id"), context)
     except RequestError as error:

@@ -1,7 +1,7 @@
 """
-OFREP 0.3.0, so that every OpenFeature SDK is a client: an experiment is a flag, its variant the variant, its value the offer.
+OFREP 0.3.0, the protocol of OpenFeature's SDKs: an experiment is a flag, its variant the variant, its value the offer.
 
-What the real clients need beyond the protocol: always a variant and a value, flat metadata, and an ETag of the body itself.
+Real clients need more than the protocol says: always a variant and a value, flat metadata, and an ETag of the body itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,12 +20,12 @@ from experiments.assignment.offers import Viewing
 from experiments.assignment.tokens import LIFETIME_S
 from experiments.refusals import describe, sentence
 from server.assign.declarations import Declarations
-from server.assign.prepared import Served
-from server.assign.service import Answer, Assignments
+from server.assign.prepared import PreparedExperiment
+from server.assign.service import Assigned, AssignmentService
 from server.http.bodies import AssignmentsBody
 from server.http.keys import Keyring, authorise
 from server.http.metrics import Counts
-from server.http.problems import Problem, json_reply, reply_to
+from server.http.problems import Problem, error_reply, json_reply, json_response
 
 REASONS = {
     "assigned": "SPLIT",
@@ -48,17 +48,21 @@ class Refusal(Problem):
 
 
 def ofrep_routes(
-    declarations: Declarations, assignments: Assignments, keyring: Keyring, counts: Counts, clock_ms: Callable[[], int]
+    declarations: Declarations,
+    service: AssignmentService,
+    keyring: Keyring,
+    counts: Counts,
+    clock_ms: Callable[[], int],
 ) -> Blueprint:
-    """Give OFREP's two routes; any key."""
+    """Return OFREP's two routes; any key."""
     routes = Blueprint("ofrep", __name__, url_prefix="/ofrep/v1/evaluate/flags")
     routes.register_error_handler(Exception, _refused)
 
-    def evaluated(keys: Sequence[str] | None = None) -> Answer:
+    def evaluate(keys: Sequence[str] | None = None) -> tuple[Assigned, dict[str, Any]]:
         body = _read(request.get_data(), keys)
-        answer = assignments.answer(body, str(body.visitor_id), signed_s=_start_of_tomorrow_s(clock_ms()))
-        counts.assigned(answer.reasons())
-        return answer
+        assigned = service.assign(str(body.visitor_id), body)
+        counts.count_assignments(assigned.reasons())
+        return assigned, service.encode(assigned, _flag_values, signed_s=_start_of_tomorrow_s(clock_ms()))
 
     @routes.post("/<key>")
     def post_flag(key: str) -> Response:
@@ -66,15 +70,16 @@ def ofrep_routes(
         authorise(request.environ, keyring)
         experiment = declarations.live.configs.experiments.get(key)
         if experiment is None or experiment.status == "draft":
-            raise Refusal("FLAG_NOT_FOUND", f"key: found {describe(key)}; wanted an experiment that is served", 404)
-        answer = evaluated([key])
-        return _json(answer.shown(_flag)[key], 400 if answer.given[key].reason == "no_unit" else 200)
+            raise Refusal("FLAG_NOT_FOUND", f"key: must be an experiment that is served, got {describe(key)}", 404)
+        assigned, flags = evaluate([key])
+        return json_response(flags[key], 400 if assigned.assignments[key].reason == "no_unit" else 200)
 
     @routes.post("")
     def post_flags() -> Response:
-        """{context: {targetingKey, ...}} -> {flags: [...]}, or 304 where If-None-Match names what stands."""
+        """{context: {targetingKey, ...}} -> {flags: [...]}, or 304 where If-None-Match names the current flags."""
         authorise(request.environ, keyring)
-        reply = json_reply({"flags": list(evaluated().shown(_flag).values())})
+        _, flags = evaluate()
+        reply = json_reply({"flags": list(flags.values())})
         etag = sha256(reply.body).hexdigest()[:32]
         headers = [*reply.headers, ("ETag", f'"{etag}"')]
         if parse_etags(request.headers.get("If-None-Match")).contains_weak(etag):
@@ -85,13 +90,13 @@ def ofrep_routes(
 
 
 def _start_of_tomorrow_s(now_ms: int) -> int:
-    """Give the time that tokens are signed at: the same all day, since another token would be another body and ETag."""
+    """Return the time that tokens are signed at: the same all day, since a new token would change the ETag."""
     return (now_ms // 1000 // LIFETIME_S + 1) * LIFETIME_S
 
 
 def _read(content: bytes, keys: Sequence[str] | None) -> AssignmentsBody:
     """
-    Read a request's context; what else a body may hold is left to later versions of the protocol.
+    Read a request's context; other fields of the body are left to later versions of the protocol.
 
     Raises:
         Refusal: PARSE_ERROR, TARGETING_KEY_MISSING or INVALID_CONTEXT.
@@ -99,54 +104,50 @@ def _read(content: bytes, keys: Sequence[str] | None) -> AssignmentsBody:
     try:
         body = orjson.loads(content or b"{}")
     except orjson.JSONDecodeError as error:
-        raise Refusal("PARSE_ERROR", f"body: found text that is not JSON ({error}); wanted a JSON object") from None
+        raise Refusal("PARSE_ERROR", f"body: must be a JSON object, got text that is not JSON ({error})") from None
     if not isinstance(body, dict):
-        raise Refusal("PARSE_ERROR", "body: found JSON that is not an object; wanted a JSON object")
+        raise Refusal("PARSE_ERROR", "body: must be a JSON object, got other JSON")
     context = body.get("context", {})
     if not isinstance(context, dict):
-        raise Refusal("INVALID_CONTEXT", f"context: found {describe(context)}; wanted an object")
+        raise Refusal("INVALID_CONTEXT", f"context: must be an object, got {describe(context)}")
     visitor_id = context.get("targetingKey")
     if visitor_id is None or (isinstance(visitor_id, str) and not visitor_id.strip()):
-        raise Refusal("TARGETING_KEY_MISSING", "context.targetingKey: found nothing; wanted the visitor's id")
+        raise Refusal("TARGETING_KEY_MISSING", "context.targetingKey: must be the visitor's id, got nothing")
     attributes = {name: value for name, value in context.items() if name != "targetingKey"}
     try:
         return AssignmentsBody.model_validate({"visitor_id": visitor_id, "context": attributes, "experiments": keys})
     except ValidationError as invalid:
-        told = "; ".join(sentence(details) for details in invalid.errors(include_url=False)[:3])
-        raise Refusal("INVALID_CONTEXT", told.replace("visitor_id: ", "context.targetingKey: ")) from None
+        faults = "; ".join(sentence(details) for details in invalid.errors(include_url=False)[:3])
+        raise Refusal("INVALID_CONTEXT", faults.replace("visitor_id: ", "context.targetingKey: ")) from None
 
 
-def _flag(served: Served, given: Assignment, token: str | None, viewing: Viewing) -> dict[str, Any]:
-    """Give an assignment as a flag; who is not in the experiment gets the control's, as the shop shows it."""
-    experiment, reason = served.experiment, given.reason
+def _flag_values(
+    prepared: PreparedExperiment, assignment: Assignment, token: str | None, viewing: Viewing
+) -> dict[str, Any]:
+    """Return an assignment as a flag; a unit outside the experiment gets the control, as the shop shows it."""
+    experiment, reason = prepared.experiment, assignment.reason
     if reason == "no_unit":
-        details = (
-            f"context.{experiment.unit}: found nothing that can be used; wanted the id that {experiment.key} assigns"
-        )
+        details = f"context.{experiment.unit}: must be the id that {experiment.key} assigns, got none that can be used"
         return {"key": experiment.key, "errorCode": "INVALID_CONTEXT", "errorDetails": details}
-    otherwise, one = HELD_OUT if reason == "holdout" else experiment.control, served.shown(given, token, viewing)
-    metadata = {name: one[name] for name in ("placement", "reason", "epoch", "exposure_token") if one[name] is not None}
+    default = HELD_OUT if reason == "holdout" else experiment.control
+    values = prepared.assignment_values(assignment, token, viewing)
+    names = ("placement", "reason", "epoch", "exposure_token")
     return {
         "key": experiment.key,
         "reason": REASONS[reason],
-        "variant": one["variant"] or otherwise,
-        "value": one["offer"] or {},
-        "metadata": metadata,
+        "variant": values["variant"] or default,
+        "value": values["offer"] or {},
+        "metadata": {name: values[name] for name in names if values[name] is not None},
     }
 
 
 def _refused(error: Exception) -> Response:
-    """Answer an error as OFREP does: with a code, details and, for one flag, its key."""
+    """Return the response to an error: a code, details and, for a single flag, its key."""
     if isinstance(error, HTTPException):
         error = Problem(error.code or 500, error.description or error.name)
-    reply = reply_to(error)
+    reply = error_reply(error)
     code = error.code if isinstance(error, Refusal) else "GENERAL"
     flag = (request.view_args or {}).get("key")
-    shown = {"errorCode": code, "errorDetails": orjson.loads(reply.body)["detail"]}
+    values = {"errorCode": code, "errorDetails": orjson.loads(reply.body)["detail"]}
     headers = error.headers.items() if isinstance(error, Problem) else ()
-    return _json(shown if flag is None else {"key": flag} | shown, reply.status, tuple(headers))
-
-
-def _json(value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
-    reply = json_reply(value, status, headers)
-    return Response(reply.body, reply.status, reply.headers)
+    return json_response(values if flag is None else {"key": flag} | values, reply.status, tuple(headers))

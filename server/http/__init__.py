@@ -1,1 +1,1 @@
-"""What every route shares: bodies, keys, cookies, errors, CORS, counters."""
+"""What every route needs: keys, bodies, cookies, responses, counters."""

@@ -1,22 +1,17 @@
-"""What Prometheus reads: counters of all worker processes together."""
+"""Counters for Prometheus, added up over all worker processes."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from server.assign.declarations import Declarations
-
 
 class Counts:
-    """Counts what was served and taken; `crosslift serve` lets its workers share a folder to add them up in."""
+    """Counts assignments and events; workers of `crosslift serve` share a folder, in which their counters are added up."""
 
-    def __init__(self, declarations: Declarations) -> None:
-        self._declarations = declarations
-        declarations.on_change = self._declared
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._assignments = Counter(
             "crosslift_assignments", "Assignments served, by reason.", ["reason"], registry=self._registry
@@ -34,15 +29,13 @@ class Counts:
             multiprocess_mode="livemax",
         )
 
-        self._declared()
+    def count_declarations(self, experiments: int, *, is_faulty: bool) -> None:
+        """Set the state of this worker's declarations; the largest value of all workers is reported."""
+        self._experiments.set(experiments)
+        self._faulty.set(is_faulty)
 
-    def _declared(self) -> None:
-        """Note the declarations' state in this worker; the largest of all workers is shown."""
-        self._experiments.set(len(self._declarations.live.configs.experiments))
-        self._faulty.set(self._declarations.error is not None)
-
-    def assigned(self, reasons: Mapping[str, int]) -> None:
-        """Count an answer of `POST /v1/assignments`, by reason."""
+    def count_assignments(self, reasons: Mapping[str, int]) -> None:
+        """Add a response's assignments, by reason."""
         for reason, count in reasons.items():
             if count:
                 counter = self._by_reason.get(reason)
@@ -50,28 +43,25 @@ class Counts:
                     counter = self._by_reason[reason] = self._assignments.labels(reason)
                 counter.inc(count)
 
-    def collected(self, answer: dict[str, Any]) -> None:
-        """Count an answer of `POST /v1/events`."""
-        for counter, count in (
-            (self._accepted, answer["accepted"]),
-            (self._duplicate, answer["duplicates"]),
-            (self._rejected, len(answer["rejected"])),
-        ):
+    def count_events(self, accepted: int, duplicates: int, rejected: int) -> None:
+        """Add a request's events, by outcome."""
+        outcomes = ((self._accepted, accepted), (self._duplicate, duplicates), (self._rejected, rejected))
+        for counter, count in outcomes:
             if count:
                 counter.inc(count)
 
     def exposition(self) -> bytes:
-        """Give the text that Prometheus reads."""
+        """Return the counters in Prometheus' text format."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._registry)
-        _forget_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+        _drop_dead_workers(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        return generate_latest(merged)
 
 
-def _forget_dead(folder: Path) -> None:
-    """Drop the gauges of workers that are gone, which would show their last state for ever; their counters stay."""
+def _drop_dead_workers(folder: Path) -> None:
+    """Drop the gauges of workers that have ended, whose last state would be reported forever; their counters stay."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rsplit("_", 1)[1])
         try:

@@ -1,4 +1,4 @@
-"""Answers as JSON, and errors as RFC 9457 problem JSON."""
+"""Responses as JSON, and errors as RFC 9457 problem JSON."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,15 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+from flask import Response
 
 from experiments.errors import RequestError, StoreBusy, StoreError
 
 log = logging.getLogger("crosslift")
 
-_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+Headers = Sequence[tuple[str, str]]
 
 
 class Problem(RequestError):
@@ -21,8 +24,8 @@ class Problem(RequestError):
 
     Attributes:
         status: HTTP status.
-        errors: What was wrong, one by one, where there are several.
-        headers: To send along.
+        errors: Every fault, where there are several.
+        headers: Headers of the response.
     """
 
     def __init__(
@@ -34,15 +37,15 @@ class Problem(RequestError):
         self.headers = headers or {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the problem's JSON values."""
-        shown: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status}
-        shown["detail"] = str(self)
-        return shown | {"errors": self.errors} if self.errors else shown
+        """Return the problem as JSON values."""
+        values: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status}
+        values["detail"] = str(self)
+        return values | {"errors": self.errors} if self.errors else values
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, as WSGI wants it."""
+    """A response that knows neither WSGI nor Flask."""
 
     status: int
     body: bytes
@@ -50,19 +53,28 @@ class Reply:
 
     @property
     def status_line(self) -> str:
-        """Give the status with its phrase."""
-        return _LINES[self.status]
+        """Return the status with its phrase."""
+        return _STATUS_LINES[self.status]
+
+    def to_flask(self) -> Response:
+        """Return the reply as a Flask view returns it."""
+        return Response(self.body, self.status, self.headers)
 
 
-def json_reply(value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Reply:
-    """Answer with JSON that nobody may cache."""
+def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
+    """Return a reply of JSON that must not be cached."""
     body = orjson.dumps(value)
     own = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
     return Reply(status, body, [*own, *headers])
 
 
-def reply_to(error: Exception) -> Reply:
-    """Answer an error; one that is nobody's fault but ours is in the log."""
+def json_response(value: Any, status: int = 200, headers: Headers = ()) -> Response:
+    """Return the same as a Flask response."""
+    return json_reply(value, status, headers).to_flask()
+
+
+def error_reply(error: Exception) -> Reply:
+    """Return the reply to an error; an unexpected one is logged."""
     problem = error if isinstance(error, Problem) else _problem_of(error)
     body = orjson.dumps(problem.to_dict())
     own = [("Content-Type", "application/problem+json"), ("Content-Length", str(len(body)))]
@@ -70,14 +82,16 @@ def reply_to(error: Exception) -> Reply:
 
 
 def _problem_of(error: Exception) -> Problem:
+    retry = {"Retry-After": "1"}
     if isinstance(error, StoreBusy):
-        log.warning("too busy: %s", error)
-        return Problem(503, "too much waits to be written; nothing of this request was kept", headers=_SOON)
+        log.warning("the queue of writes is full: %s", error)
+        return Problem(
+            503, "store: too many writes are waiting; nothing of this request was stored, send it again", headers=retry
+        )
     if isinstance(error, StoreError):
         log.error("the store failed: %s", error)
-        return Problem(503, "the store cannot be reached; nothing of this request was kept", headers=_SOON)
+        return Problem(
+            503, "store: cannot be reached; nothing of this request was stored, send it again", headers=retry
+        )
     log.error("a request failed", exc_info=error)
-    return Problem(500, "an unexpected fault; it is in the server's log")
-
-
-_SOON = {"Retry-After": "1"}
+    return Problem(500, "an unexpected error; the server's log has the details")

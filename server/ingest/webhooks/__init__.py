@@ -1,1 +1,1 @@
-"""Orders as shops send them of their own accord: signed, retried, out of order."""
+"""Webhooks of shop platforms: signed orders and refunds, repeated and in any order."""

@@ -1,103 +1,99 @@
-"""The routes of webhooks: a signature opens them, and what is signed is kept, understood or not."""
+"""The route of webhooks: a right signature is required, and what is signed is stored, whether it can be read or not."""
 
 import logging
-import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
 from events.records import EventRecord
 from events.stores.protocol import Rejected, Store
 from experiments.errors import RequestError, StoreError
+from experiments.refusals import describe
 from server.assign.declarations import Declarations, Live
-from server.assign.hot_routes import too_long
+from server.http.bodies import body_too_long
 from server.http.metrics import Counts
-from server.http.problems import Problem, json_reply
+from server.http.problems import Problem, json_response
+from server.ingest.outcome import Outcome, Rejection
+from server.ingest.quarantine import Source
+from server.ingest.webhooks.platform import Platform, Webhook
 from server.ingest.webhooks.records import records_of
+from server.ingest.webhooks.registry import PLATFORMS
 from server.ingest.webhooks.signing import Secrets
 
-MAX_WEBHOOK_BYTES = 8 << 20  # an order of hundreds of lines fills a few
+MAX_WEBHOOK_BYTES = 8 << 20  # an order of hundreds of lines takes a few
 MAX_DRAINED_BYTES = 64 << 20
-UNEXPECTED = "an unexpected fault; it is in the server's log"
-_PING = re.compile(rb"webhook_id=[0-9]{1,20}\Z")  # WooCommerce's, when a webhook is made: unsigned
-
+UNEXPECTED = "an unexpected error; the server's log has the details"
 
 log = logging.getLogger("crosslift")
 
 
-def webhooks(store: Store, declarations: Declarations, counts: Counts, clock_ms: Callable[[], int]) -> Blueprint:
-    """Give the routes that platforms call."""
+def webhook_routes(store: Store, declarations: Declarations, counts: Counts, clock_ms: Callable[[], int]) -> Blueprint:
+    """Return the route that platforms call."""
     blueprint = Blueprint("webhooks", __name__)
     secrets = Secrets(store)
 
-    @blueprint.post("/v1/webhooks/shopify/<shop>")
-    def post_shopify(shop: str) -> Response:
-        """Shopify's payload, signed -> {accepted, duplicates, rejected}: 200 whether or not it is understood."""
-        content = _content()
-        _verify(secrets, "shopify", shop, content, request.headers.get("X-Shopify-Hmac-Sha256", ""))
-        domain = request.headers.get("X-Shopify-Shop-Domain", shop).lower()
-        if domain not in (shop.lower(), f"{shop.lower()}.myshopify.com"):
-            raise Problem(401, f"X-Shopify-Shop-Domain: found another shop; wanted {shop}, as the address says")
-        return take(f"shopify:{shop}:{_topic('X-Shopify-Topic')}", content)
+    @blueprint.post("/v1/webhooks/<platform>/<shop>")
+    def post_webhook(platform: str, shop: str) -> Response:
+        """A platform's payload, signed -> {accepted, duplicates, rejected}: 200 even if it cannot be read; a ping -> {}."""
+        sender = PLATFORMS.get(platform)
+        if sender is None:
+            raise Problem(404, f"platform: must be one of {', '.join(PLATFORMS)}, got {describe(platform)}")
+        content = _read_content()
+        if sender.is_ping(content):
+            return json_response({})
+        _verify(secrets, sender, shop, content)
+        topic = request.headers.get(sender.topic_header, "")[:100]
+        return take(Webhook(sender, shop, topic, content, clock_ms()))
 
-    @blueprint.post("/v1/webhooks/woocommerce/<shop>")
-    def post_woocommerce(shop: str) -> Response:
-        """WooCommerce's payload, signed -> {accepted, duplicates, rejected}; its ping, which is not signed -> {}."""
-        content = _content()
-        if _PING.match(content):
-            return _json({})
-        _verify(secrets, "woocommerce", shop, content, request.headers.get("X-WC-Webhook-Signature", ""))
-        return take(f"woocommerce:{shop}:{_topic('X-WC-Webhook-Topic')}", content)
-
-    def take(source: str, content: bytes) -> Response:
-        now = clock_ms()
-        records, reason = _read(source, content, declarations.live, store, now)
-        fresh = store.write(records)
-        if reason:
-            store.quarantine([Rejected(now, source, reason, content.decode(errors="replace"))])
-        rejected = [{"index": 0, "error": reason}] if reason else []
-        answer = {"accepted": sum(fresh), "duplicates": len(fresh) - sum(fresh), "rejected": rejected}
-        counts.collected(answer)
-        return _json(answer)
+    def take(webhook: Webhook) -> Response:
+        records, error = _read(webhook, declarations.live, store)
+        is_new = store.write(records)
+        if error:
+            source = Source(webhook.platform.name, webhook.shop, webhook.topic).to_text()
+            payload = webhook.content.decode(errors="replace")
+            store.quarantine([Rejected(webhook.received_at_ms, source, error, payload)])
+        outcome = Outcome.of(is_new, [Rejection(0, error)] if error else [])
+        counts.count_events(outcome.accepted, outcome.duplicates, len(outcome.rejected))
+        return json_response(outcome.to_dict())
 
     return blueprint
 
 
-def _read(source: str, content: bytes, live: Live, store: Store, now_ms: int) -> tuple[list[EventRecord], str]:
-    """Give a webhook's records, or why there are none."""
+def _read(webhook: Webhook, live: Live, store: Store) -> tuple[list[EventRecord], str]:
+    """Return a webhook's records, or why there are none."""
     try:
-        return records_of(source, content, live, store, now_ms), ""
+        return records_of(webhook, live, store), ""
     except RequestError as error:
         return [], str(error)
     except StoreError:
         raise
-    except Exception:  # a fault of ours: what the shop said is kept until it is mended
-        log.exception("a webhook of %s cannot be read", source)
+    except Exception:  # a fault of ours: the payload is kept until it is mended
+        log.exception("a webhook of %s %s cannot be read", webhook.platform.name, webhook.shop)
         return [], UNEXPECTED
 
 
-def _content() -> bytes:
-    """Read the body; one that is too long is read to its end, or the sender would see no answer, but a broken connection."""
+def _read_content() -> bytes:
+    """Read the body; one that is too long is read to its end, or the sender would see a broken connection, not the 413."""
     if (request.content_length or 0) > MAX_WEBHOOK_BYTES:
         left = min(request.content_length or 0, MAX_DRAINED_BYTES)
         while left > 0 and (chunk := request.environ["wsgi.input"].read(min(left, 1 << 16))):
             left -= len(chunk)
-        raise too_long(MAX_WEBHOOK_BYTES)
+        raise body_too_long(MAX_WEBHOOK_BYTES)
     request.max_content_length = MAX_WEBHOOK_BYTES
     return request.get_data()
 
 
-def _verify(secrets: Secrets, platform: str, shop: str, content: bytes, sent: str) -> None:
-    if not secrets.signed(platform, shop, content, sent):
-        wanted = "wanted the Base64 HMAC-SHA256 of the body by a secret of this shop"
-        raise Problem(401, f"signature: found none, or one that is not right; {wanted}")
+def _verify(secrets: Secrets, platform: Platform, shop: str, content: bytes) -> None:
+    """
+    Check that the shop in the address signed the body.
 
-
-def _topic(header: str) -> str:
-    return request.headers.get(header, "")[:100]
-
-
-def _json(value: Mapping[str, Any]) -> Response:
-    reply = json_reply(value)
-    return Response(reply.body, reply.status, reply.headers)
+    Raises:
+        Problem: 401, in the same words whether the shop is unknown or the signature wrong.
+    """
+    if not secrets.is_signed(platform, shop, content, request.headers.get(platform.signature_header, "")):
+        detail = "must be the HMAC-SHA256 of the body by a secret of this shop, got none, or a wrong one"
+        raise Problem(401, f"signature: {detail}; `crosslift webhooks add` stores the secret")
+    if platform.shop_header:
+        sent = request.headers.get(platform.shop_header, shop)
+        if platform.shop_name(sent) != platform.shop_name(shop):
+            raise Problem(401, f"{platform.shop_header}: must be {shop}, as in the address, got another shop")

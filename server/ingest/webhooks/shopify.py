@@ -1,13 +1,12 @@
 """
-What Shopify's webhooks say, as fields of orders and refunds; docs/shopify.md says what is read from where.
+Shopify: its headers, and its payloads as fields of orders and refunds; docs/shopify.md says what is read from where.
 
-Amounts are the shop's money, not the buyer's; those of products without tax, whether or not the shop's prices include it.
+Amounts are in the shop's currency, not the buyer's; those of products are without tax, whether or not its prices include tax.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from events.order_rules import excluded, reason_of_source
 from experiments.declarations.model import OrderRules
@@ -19,53 +18,52 @@ from server.ingest.payloads import (
     amount,
     identity,
     mapping,
-    named,
-    needed_objects,
     objects,
-    offer,
+    offer_fields,
     quantity,
+    required_objects,
+    text_property,
 )
+from server.ingest.webhooks.platform import Payload, Platform
 
-TEST_NOTIFICATION = "820982911946154508"  # the order that the admin's `Send test notification` makes up
+TEST_NOTIFICATION = "820982911946154508"  # the order of the admin's `Send test notification`
 UNPAID = ("voided", "expired")
-
-Payload = Mapping[str, Any]
 
 
 def read_shopify(topic: str, body: Payload, rules: OrderRules, currency: str) -> list[Fields]:
     """
-    Give the orders and refunds of a webhook; a refund has a `refund_id`.
+    Return the orders and refunds of a webhook; a refund has a `refund_id`.
 
     Args:
         topic: As the header says; empty where it says nothing.
         body: The payload.
-        rules: Which orders are left out.
+        rules: Which orders are excluded.
         currency: The shop's, for payloads that name none.
 
     Raises:
-        RequestError: The payload is none of those that are understood.
+        RequestError: The payload is neither an order nor a refund.
     """
     if topic and not topic.startswith(("orders/", "refunds/")):
-        raise RequestError(f"topic: found {describe(topic)}; wanted one of orders/... or refunds/create")
-    if "order_edit" in body:  # says what was changed, not what the order is now: that comes as orders/updated
+        raise RequestError(f"topic: must be orders/... or refunds/create, got {describe(topic)}")
+    if "order_edit" in body:  # it says what changed; the new state comes as orders/updated
         return []
     if "order" in body or "refund" in body:
         body = mapping(body.get("order") or body.get("refund"))
     if "line_items" in body:
         return _order(body, rules, str(body.get("currency") or currency))
     if "order_id" in body:
-        return [_separate_refund(body, rules, currency)]
-    raise RequestError("body: found neither line_items nor an order_id; wanted an order or a refund")
+        return [_standalone_refund(body, rules, currency)]
+    raise RequestError("body: must be an order with line_items or a refund with an order_id, got neither")
 
 
 def _order(body: Payload, rules: OrderRules, currency: str) -> list[Fields]:
     tax_inside = body.get("taxes_included") is True
-    bought = [line for line in needed_objects(body, "line_items") if not _is_tip(line)]
-    products = [line for line in bought if _is_product(line, rules)]  # a gift card is money for a later purchase
-    only_gift_cards = bool(bought) and not products
-    lines = [_Line.read(line, currency, tax_inside) for line in products or bought]
-    passed_over = {str(line.get("id")) for line in objects(body["line_items"])} - {line.line_id for line in lines}
-    refunds = [_refund(refund, currency, tax_inside, passed_over) for refund in objects(body.get("refunds"))]
+    sold = [line for line in required_objects(body, "line_items") if not _is_tip(line)]
+    products = [line for line in sold if _is_product(line, rules)]  # a gift card is money for a later purchase
+    only_gift_cards = bool(sold) and not products
+    lines = [_Line.read(line, currency, tax_inside) for line in products or sold]
+    skipped = {str(line.get("id")) for line in objects(body["line_items"])} - {line.line_id for line in lines}
+    refunds = [_refund(refund, currency, tax_inside, skipped) for refund in objects(body.get("refunds"))]
     if not body.get("cancelled_at"):
         for line in lines:
             line.remove_edited(sum(refund.quantities.get(line.line_id, 0) for refund in refunds))
@@ -75,7 +73,7 @@ def _order(body: Payload, rules: OrderRules, currency: str) -> list[Fields]:
     source = str(body.get("source_name") or "shopify")[:256]
     order = {
         "order_id": body.get("id"),
-        "unit_id": named(body.get("note_attributes"), "name", "crosslift_visitor"),
+        "unit_id": text_property(body.get("note_attributes"), "name", "crosslift_visitor"),
         "customer_id": identity(mapping(body.get("customer")).get("id")),
         "company_id": identity(mapping(body.get("company")).get("id")),
         "ordered_at": body.get("created_at"),
@@ -103,13 +101,13 @@ def _reasons(body: Payload, source: str, only_gift_cards: bool) -> Iterable[str 
 
 
 def _tags(body: Payload) -> Iterable[str]:
-    for told in (body.get("tags"), mapping(body.get("customer")).get("tags")):
-        yield from (tag for tag in told if isinstance(tag, str)) if isinstance(told, list) else str(told).split(",")
+    for tags in (body.get("tags"), mapping(body.get("customer")).get("tags")):
+        yield from (tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else str(tags).split(",")
 
 
 @dataclass
 class _Line:
-    """One line of an order, while its amounts are worked out."""
+    """One line of an order, while its amounts are computed."""
 
     line_id: str
     payload: Payload
@@ -121,28 +119,31 @@ class _Line:
     @classmethod
     def read(cls, line: Payload, currency: str, tax_inside: bool) -> "_Line":
         if line.get("price") is None and not line.get("price_set"):
-            raise RequestError(f"line_items: found a line {describe(line.get('id'))} without a price; wanted one")
-        bought = quantity(line.get("quantity"), "line_items.quantity")
-        allocated = sum(_money(one, "amount", currency) for one in objects(line.get("discount_allocations")))
+            raise RequestError(
+                f"line_items: must have a price each, got line {describe(line.get('id'))} without a price"
+            )
+        pieces = quantity(line.get("quantity"), "line_items.quantity")
+        allocations = objects(line.get("discount_allocations"))
+        allocated = sum(_money(allocation, "amount", currency) for allocation in allocations)
         return cls(
             str(line.get("id")),
             line,
-            bought,
-            bought * _money(line, "price", currency),
+            pieces,
+            pieces * _money(line, "price", currency),
             allocated or _money(line, "total_discount", currency),
             _taxes(line, currency) if tax_inside else 0,
         )
 
     def remove_edited(self, refunded: int) -> None:
-        """Take off pieces that an edit removed: neither there now, nor among the refunds."""
+        """Remove the pieces that an edit took off: they are neither in the order now nor among its refunds."""
         current = self.payload.get("current_quantity")
         if current is None:
             return
-        kept = min(self.quantity, quantity(current, "line_items.current_quantity") + refunded)
-        self.gross_minor = share(self.gross_minor, kept, self.quantity)
-        self.discount_minor = share(self.discount_minor, kept, self.quantity)
-        self.tax_minor = share(self.tax_minor, kept, self.quantity)
-        self.quantity = kept
+        left = min(self.quantity, quantity(current, "line_items.current_quantity") + refunded)
+        self.gross_minor = share(self.gross_minor, left, self.quantity)
+        self.discount_minor = share(self.discount_minor, left, self.quantity)
+        self.tax_minor = share(self.tax_minor, left, self.quantity)
+        self.quantity = left
 
     def fields(self, refunds: Sequence["_Refund"]) -> Fields:
         return {
@@ -153,17 +154,17 @@ class _Line:
             "gross_minor": self.gross_minor,
             "discount_minor": self.discount_minor,
             "refunded_minor": sum(refund.by_line.get(self.line_id, 0) for refund in refunds),
-            **offer(self.payload.get("properties"), "name"),
+            **offer_fields(self.payload.get("properties"), "name"),
         }
 
 
 def _spread_order_discount(body: Payload, lines: Sequence[_Line], currency: str) -> None:
-    """Put a discount that no line has yet on the lines: old payloads allocate none."""
+    """Spread an order's discount over its lines where the payload, an old one, does not allocate it."""
     if any("discount_allocations" in line.payload for line in lines):
         return
     worth = [line.gross_minor - line.discount_minor for line in lines]
     left = min(_money(body, "total_discounts", currency) - sum(line.discount_minor for line in lines), sum(worth))
-    if body.get("subtotal_price") is not None:  # which a discount of shipping has not lowered
+    if body.get("subtotal_price") is not None:  # a discount of shipping does not lower it
         left = min(left, sum(worth) - _money(body, "subtotal_price", currency))
     if left > 0:
         for line, part in zip(lines, spread(left, worth), strict=True):
@@ -171,9 +172,9 @@ def _spread_order_discount(body: Payload, lines: Sequence[_Line], currency: str)
 
 
 def _take_out_tax(body: Payload, lines: Sequence[_Line], currency: str) -> None:
-    """Take the tax out of prices that include it."""
+    """Subtract the tax from prices that include it."""
     paid = [line.gross_minor - line.discount_minor for line in lines]
-    if not any(line.tax_minor for line in lines):  # taxes are told of the whole order only
+    if not any(line.tax_minor for line in lines):  # the payload says only the tax of the whole order
         of_products = _money(body, "total_tax", currency) - _shipping_tax(body, currency)
         for line, tax in zip(lines, spread(max(0, of_products), paid), strict=True):
             line.tax_minor = tax
@@ -189,32 +190,32 @@ def _shipping(body: Payload, currency: str, tax_inside: bool) -> int:
         total = _money(body, "total_shipping_price", currency)
     else:
         total = sum(
-            _money(one, "discounted_price" if "discounted_price" in one else "price", currency)
-            for one in objects(body.get("shipping_lines"))
+            _money(line, "discounted_price" if "discounted_price" in line else "price", currency)
+            for line in objects(body.get("shipping_lines"))
         )
     return total - _shipping_tax(body, currency) if tax_inside else total
 
 
 def _shipping_tax(body: Payload, currency: str) -> int:
-    return sum(_taxes(one, currency) for one in objects(body.get("shipping_lines")))
+    return sum(_taxes(line, currency) for line in objects(body.get("shipping_lines")))
 
 
 @dataclass
 class _Refund:
     """
-    One refund, while it is worked out.
+    One refund, while its amounts are computed.
 
     Attributes:
         payload: As it came.
-        product_minor: What comes off the revenue of products, without tax.
-        told_minor: What lines, tax and shipping say was given back in all.
-        paid_minor: What payments gave back; None where there was none, or in another currency.
-        by_line, quantities: Products' money and pieces, by line.
+        product_minor: The amount to subtract from product revenue, without tax.
+        expected_minor: The total that lines, tax and shipping add up to.
+        paid_minor: The total that payments gave back; None without payments, or in another currency.
+        by_line, quantities: The products' amounts and pieces, by line.
     """
 
     payload: Payload
     product_minor: int = 0
-    told_minor: int = 0
+    expected_minor: int = 0
     paid_minor: int | None = None
     by_line: dict[str, int] = field(default_factory=dict)
     quantities: dict[str, int] = field(default_factory=dict)
@@ -227,43 +228,44 @@ class _Refund:
             "currency": currency,
             "refunded_minor": self.product_minor,
             "paid_minor": self.paid_minor,
-            "discrepancy_minor": None if self.paid_minor is None else self.paid_minor - self.told_minor,
+            "discrepancy_minor": None if self.paid_minor is None else self.paid_minor - self.expected_minor,
         }
 
 
-def _separate_refund(body: Payload, rules: OrderRules, otherwise: str) -> Fields:
-    """Read a refund that came by itself, and does not say what its order does."""
+def _standalone_refund(body: Payload, rules: OrderRules, default_currency: str) -> Fields:
+    """Read a refund that came by itself: its order's currency and tax must be inferred."""
     lines = objects(body.get("refund_line_items"))
     sets = [mapping(mapping(line.get("subtotal_set")).get("shop_money")) for line in lines]
-    told = [*sets, *objects(body.get("transactions"))]
-    currency = next((str(one.get("currency_code") or one.get("currency")) for one in told if one), otherwise)
-    passed_over = {
+    amounts = [*sets, *objects(body.get("transactions"))]
+    codes = (str(money.get("currency_code") or money.get("currency")) for money in amounts if money)
+    currency = next(codes, default_currency)
+    skipped = {
         str(line.get("line_item_id")) for line in lines if not _is_product(mapping(line.get("line_item")), rules)
     }
-    return _refund(body, currency, _is_tax_inside(lines, currency), passed_over).fields(body.get("order_id"), currency)
+    return _refund(body, currency, _is_tax_inside(lines, currency), skipped).fields(body.get("order_id"), currency)
 
 
-def _refund(body: Payload, currency: str, tax_inside: bool, passed_over: set[str]) -> _Refund:
+def _refund(body: Payload, currency: str, tax_inside: bool, skipped: set[str]) -> _Refund:
     refund = _Refund(body)
     for line in objects(body.get("refund_line_items")):
         line_id = str(line.get("line_item_id"))
         subtotal, tax = _money(line, "subtotal", currency), _money(line, "total_tax", currency)
-        refund.told_minor += subtotal if tax_inside else subtotal + tax
-        if line_id not in passed_over:
+        refund.expected_minor += subtotal if tax_inside else subtotal + tax
+        if line_id not in skipped:
             product = subtotal - tax if tax_inside else subtotal
             refund.product_minor += product
             refund.by_line[line_id] = refund.by_line.get(line_id, 0) + product
             pieces = quantity(line.get("quantity"), "refund_line_items.quantity")
             refund.quantities[line_id] = refund.quantities.get(line_id, 0) + pieces
-    for adjustment in objects(body.get("order_adjustments")):  # below zero where more is given back
+    for adjustment in objects(body.get("order_adjustments")):  # below 0 where more is given back
         value = _money(adjustment, "amount", currency)
-        refund.told_minor -= value + _money(adjustment, "tax_amount", currency)
+        refund.expected_minor -= value + _money(adjustment, "tax_amount", currency)
         if adjustment.get("kind") == "refund_discrepancy":
             refund.product_minor -= value
     refund.product_minor = max(0, refund.product_minor)
-    paid = [one for one in objects(body.get("transactions")) if _is_paid_back(one)]
-    if paid and all(one.get("currency", currency) == currency for one in paid):
-        refund.paid_minor = sum(_money(one, "amount", currency) for one in paid)
+    payments = [payment for payment in objects(body.get("transactions")) if _is_paid_back(payment)]
+    if payments and all(payment.get("currency", currency) == currency for payment in payments):
+        refund.paid_minor = sum(_money(payment, "amount", currency) for payment in payments)
     return refund
 
 
@@ -286,22 +288,34 @@ def _is_paid_back(transaction: Payload) -> bool:
 
 
 def _is_tax_inside(lines: Sequence[Payload], currency: str) -> bool:
-    """Tell from rates whether subtotals include their tax, which only the order says outright."""
+    """Infer from tax rates whether subtotals include their tax, which only the order states."""
     for line in lines:
-        rates = [one.get("rate") for one in objects(mapping(line.get("line_item")).get("tax_lines"))]
-        rate = sum((Decimal(one) for one in rates if isinstance(one, (int, Decimal))), Decimal(0))
+        rates = [tax_line.get("rate") for tax_line in objects(mapping(line.get("line_item")).get("tax_lines"))]
+        rate = sum((Decimal(each) for each in rates if isinstance(each, (int, Decimal))), Decimal(0))
         subtotal, tax = (Decimal(_money(line, name, currency)) for name in ("subtotal", "total_tax"))
         if 0 < rate < 10 and tax:
-            beside, within = subtotal * rate, subtotal * rate / (1 + rate)
-            return abs(tax - within) < abs(tax - beside)
+            on_top, inside = subtotal * rate, subtotal * rate / (1 + rate)
+            return abs(tax - inside) < abs(tax - on_top)
     return False
 
 
 def _taxes(line: Payload, currency: str) -> int:
-    return sum(_money(one, "price", currency) for one in objects(line.get("tax_lines")))
+    return sum(_money(tax_line, "price", currency) for tax_line in objects(line.get("tax_lines")))
 
 
 def _money(holder: Payload, name: str, currency: str) -> int:
-    """Read an amount in the shop's money; `NAME_set` says it beside the buyer's."""
-    of_shop = mapping(mapping(holder.get(f"{name}_set")).get("shop_money")).get("amount")
-    return amount(holder.get(name) if of_shop is None else of_shop, currency, name)
+    """Read an amount in the shop's currency; `NAME_set` has it besides the amount in the buyer's."""
+    in_shop_currency = mapping(mapping(holder.get(f"{name}_set")).get("shop_money")).get("amount")
+    return amount(holder.get(name) if in_shop_currency is None else in_shop_currency, currency, name)
+
+
+SHOPIFY = Platform(
+    name="shopify",
+    signature_header="X-Shopify-Hmac-Sha256",
+    encoding="base64",
+    topic_header="X-Shopify-Topic",
+    deleted_topic="orders/delete",
+    read=read_shopify,
+    shop_header="X-Shopify-Shop-Domain",
+    shop_suffix=".myshopify.com",
+)

@@ -2,103 +2,120 @@
 The secrets that shops sign their webhooks with.
 
 A signature needs the secret itself, so the store keeps it as it is; no command shows it again. A shop may have several, so that a
-new one works before the old one goes.
+new one works before the old one is removed.
 """
 
 import hmac
 import logging
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 
 from events.stores.protocol import Store
 from experiments.errors import RequestError, StoreError
 from experiments.refusals import describe
+from server.ingest.webhooks.platform import Platform
 
-PLATFORMS = ("shopify", "woocommerce")
-PREFIX = "webhook:"
 REFRESH_S = 2.0
+
+_PREFIX = "webhook:"
 
 log = logging.getLogger("crosslift")
 
 
-def name_of(platform: str, shop: str, secret: str) -> str:
-    """Give the name under which a secret is kept; its end, six digits of a hash, tells a shop's secrets apart."""
-    return f"{_prefix(platform, shop)}:{sha256(secret.encode()).hexdigest()[:6]}"
-
-
-def _prefix(platform: str, shop: str) -> str:
-    return f"{PREFIX}{platform}:{shop.lower().removesuffix('.myshopify.com')}"
-
-
-def add_secret(store: Store, platform: str, shop: str, secret: str) -> str:
+@dataclass(frozen=True, slots=True)
+class SecretName:
     """
-    Keep a secret; give the hint by which it is listed.
+    The name under which a secret is stored: `webhook:platform:shop:hint`, written and parsed here only.
+
+    Attributes:
+        platform: The platform's name.
+        shop: The shop, as `Platform.shop_name` writes it.
+        hint: Six digits of the secret's hash, which distinguish a shop's secrets.
+    """
+
+    platform: str
+    shop: str
+    hint: str
+
+    @classmethod
+    def of(cls, platform: Platform, shop: str, secret: str) -> "SecretName":
+        """Return the name of a secret."""
+        return cls(platform.name, platform.shop_name(shop), sha256(secret.encode()).hexdigest()[:6])
+
+    @classmethod
+    def parse(cls, text: str) -> "SecretName":
+        """Read the stored name."""
+        platform, _, rest = text.removeprefix(_PREFIX).partition(":")
+        shop, _, hint = rest.rpartition(":")
+        return cls(platform, shop, hint)
+
+    def to_text(self) -> str:
+        """Return the name as it is stored."""
+        return f"{_PREFIX}{self.platform}:{self.shop}:{self.hint}"
+
+
+def add_secret(store: Store, platform: Platform, shop: str, secret: str) -> str:
+    """
+    Store a secret, and return the hint by which it is listed.
 
     Raises:
-        RequestError: The shop's name or the secret cannot be one.
+        RequestError: The shop's name or the secret is not valid.
     """
     if not shop or len(shop) > 256 or not shop.isprintable() or set("/: ") & set(shop):
-        raise RequestError(f"SHOP: found {describe(shop)}; wanted a name as in the webhook's address, without / and :")
+        raise RequestError(f"SHOP: must be the name in the webhook's address, without / and :, got {describe(shop)}")
     if not secret or not secret.isprintable():
         raise RequestError(
-            "secret: found nothing, or text that cannot be one; wanted what the shop signs webhooks with"
+            "secret: must be the text that the shop signs webhooks with, got nothing or unprintable text"
         )
-    name = name_of(platform, shop, secret)
-    store.secret(name, secret)
-    return name.rsplit(":", 1)[1]
+    name = SecretName.of(platform, shop, secret)
+    store.secret(name.to_text(), secret)
+    return name.hint
 
 
-def listed(store: Store) -> list[tuple[str, str, str]]:
-    """Give (platform, shop, hint) of every secret."""
-    found = []
-    for name in store.secrets(PREFIX):
-        platform, _, rest = name.removeprefix(PREFIX).partition(":")
-        shop, _, hint = rest.rpartition(":")
-        found.append((platform, shop, hint))
-    return found
-
-
-def signature(secret: str, content: bytes) -> bytes:
-    """Give the signature of a body: Base64 of its HMAC-SHA256."""
-    return b64encode(hmac.new(secret.encode(), content, sha256).digest())
+def list_secrets(store: Store) -> list[SecretName]:
+    """Return the name of every secret."""
+    return [SecretName.parse(text) for text in store.secrets(_PREFIX)]
 
 
 class Secrets:
-    """Knows the store's secrets; new and removed ones take effect within two seconds."""
+    """The store's secrets in memory; new and removed ones take effect within two seconds."""
 
     def __init__(self, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._monotonic = monotonic
-        self._known: dict[str, str] | None = None
+        self._by_name: dict[SecretName, str] | None = None
         self._read_at = -REFRESH_S
         self._lock = threading.Lock()
 
-    def signed(self, platform: str, shop: str, content: bytes, sent: str) -> bool:
-        """Tell whether a body carries the signature of one of the shop's secrets."""
-        given = sent.strip().encode("utf-8", "replace")
-        if self._matches(platform, shop, content, given, REFRESH_S):
+    def is_signed(self, platform: Platform, shop: str, content: bytes, signature: str) -> bool:
+        """Tell whether a signature is that of a body by one of the shop's secrets."""
+        if self._matches(platform, shop, content, signature, REFRESH_S):
             return True
-        return self._matches(platform, shop, content, given, 0.1)  # a secret may be newer than what is known
+        return self._matches(platform, shop, content, signature, 0.1)  # the secret may have been added just now
 
-    def _matches(self, platform: str, shop: str, content: bytes, given: bytes, oldest_s: float) -> bool:
+    def _matches(self, platform: Platform, shop: str, content: bytes, signature: str, max_age_s: float) -> bool:
+        sent = signature.strip().encode("utf-8", "replace")
         with self._lock:
-            if self._known is None or self._monotonic() - self._read_at >= oldest_s:
+            if self._by_name is None or self._monotonic() - self._read_at >= max_age_s:
                 self._refresh()
-            prefix = _prefix(platform, shop)
-            known = self._known or {}
-            secrets = [secret for name, secret in known.items() if name.rpartition(":")[0] == prefix]
-        # A shop that is not known takes as long as one whose signature is wrong.
-        compared = [hmac.compare_digest(signature(secret, content), given) for secret in secrets or [""]]
-        return bool(secrets) and any(compared)
+            by_name, shop_name = self._by_name or {}, platform.shop_name(shop)
+            secrets = [
+                secret for name, secret in by_name.items() if (name.platform, name.shop) == (platform.name, shop_name)
+            ]
+        # An unknown shop takes as long as a wrong signature, so that timing does not list the shops.
+        matches = [hmac.compare_digest(platform.sign(secret, content).encode(), sent) for secret in secrets or [""]]
+        return bool(secrets) and any(matches)
 
     def _refresh(self) -> None:
         self._read_at = self._monotonic()
         try:
-            self._known = self._store.secrets(PREFIX)
+            stored = self._store.secrets(_PREFIX)
         except StoreError as error:
-            if self._known is None:  # nobody can be told from anybody: the shop is to try again
+            if self._by_name is None:  # no signature can be checked: the platform is to send the webhook again
                 raise
-            log.error("webhooks' secrets cannot be read; those known so far serve on: %s", error)
+            log.error("secrets of webhooks cannot be read; the secrets in memory stay valid: %s", error)
+        else:
+            self._by_name = {SecretName.parse(text): secret for text, secret in stored.items()}

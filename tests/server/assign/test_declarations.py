@@ -52,10 +52,10 @@ def test_a_bad_file_leaves_the_last_good_set(api: Api, configs: Path, caplog: py
     ready = api.client.get("/readyz")
     assert (
         ready.status_code,
-        ready.get_json()["reload_error"] == "2 faults, the first in ab.yaml:5; the log has them all",
+        ready.get_json()["reload_error"] == "2 faults, the first in ab.yaml:5; the log has the details",
     ) == (200, True)
     assert "crosslift_declarations_faulty 1.0" in api.client.get("/metrics").text
-    assert "the last good ones serve on" in caplog.text
+    assert "the last valid ones stay live" in caplog.text
     assert "weight: found `-1`" in caplog.text
     declare(configs, AB)
     settle(api)

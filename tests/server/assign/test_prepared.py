@@ -1,4 +1,4 @@
-"""What is prepared when declarations load, against the same worked out for each request."""
+"""What is prepared when declarations load, against the same computed for each request."""
 
 import gc
 import logging
@@ -23,9 +23,10 @@ from experiments.declarations.loading import Configs
 from experiments.declarations.model import HOLDOUT, Product, Shop
 from server import create_app
 from server.assign.declarations import Declarations, Live
-from server.assign.page import page_answer
-from server.assign.prepared import Served
-from server.assign.service import Assignments, claim_of
+from server.assign.exposures import claim_of
+from server.assign.page import PAGE, arrange_page, page_values
+from server.assign.prepared import PreparedExperiment
+from server.assign.service import AssignmentService
 from server.http.bodies import AssignmentsBody
 from server.http.keys import create_key
 from tests.conftest import AB, WriteConfigs
@@ -86,15 +87,15 @@ CONFIGS = Configs(
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Assignments, Signer]]:
-    """Give one set of declarations, what answers from it, and its signer."""
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, AssignmentService, Signer]]:
+    """Return one set of declarations, its service, and its signer."""
     with closing(open_store(f"sqlite:///{tmp_path_factory.mktemp('serving') / 'events.db'}")) as store:
         declarations, signer = Declarations(CONFIGS, store, lambda: NOW), Signer("x" * 32)
-        yield declarations.live, Assignments(declarations, store, signer, lambda: NOW), signer
+        yield declarations.live, AssignmentService(declarations, store, signer, lambda: NOW), signer
 
 
-def plainly(live: Live, signer: Signer, key: str, visitor_id: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """Work out one experiment's answer from its declaration alone."""
+def compute(live: Live, signer: Signer, key: str, visitor_id: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute one experiment's answer from its declaration alone."""
     experiment, holdout = CONFIGS.experiments[key], CONFIGS.shop.holdout
     claim = None
     try:
@@ -147,55 +148,60 @@ visitors = st.integers(0, 10**6).map("v{}".format)
 
 @settings(max_examples=300, deadline=None)
 @given(visitors, contexts)
-def test_what_is_prepared_is_what_would_be_worked_out(
-    parts: tuple[Live, Assignments, Signer], visitor_id: str, context: dict[str, Any]
+def test_prepared_answers_equal_computed_ones(
+    parts: tuple[Live, AssignmentService, Signer], visitor_id: str, context: dict[str, Any]
 ) -> None:
     """Every experiment's whole answer, in the order of the declarations; and so when experiments are named."""
-    live, assignments, signer = parts
+    live, service, signer = parts
     keys = [key for key, one in CONFIGS.experiments.items() if one.status != "draft"]
-    wanted = {key: plainly(live, signer, key, visitor_id, context) for key in keys}
-    answer = assignments.answer(AssignmentsBody(context=context), visitor_id)
-    assert orjson.dumps(answer.shown()) == orjson.dumps(wanted)
-    counted = {reason: count for reason, count in answer.reasons().items() if count}
-    assert counted == Counter(one["reason"] for one in wanted.values())
+    expected = {key: compute(live, signer, key, visitor_id, context) for key in keys}
+    assigned = service.assign(visitor_id, AssignmentsBody(context=context))
+    assert orjson.dumps(service.encode(assigned)) == orjson.dumps(expected)
+    counted = {reason: count for reason, count in assigned.reasons().items() if count}
+    assert counted == Counter(one["reason"] for one in expected.values())
     named = AssignmentsBody(context=context, experiments=[*keys[:90], "e5", HOLDOUT])
-    shown = orjson.loads(orjson.dumps(assignments.answer(named, visitor_id).shown()))
+    shown = orjson.loads(orjson.dumps(service.encode(service.assign(visitor_id, named))))
     assert (shown.pop("e5")["reason"], shown.pop(HOLDOUT)["reason"]) == ("draft", "unknown")
-    assert shown == {key: wanted[key] for key in keys[:90]}
+    assert shown == {key: expected[key] for key in keys[:90]}
 
 
 @settings(max_examples=150, deadline=None)
 @given(visitors, contexts)
-def test_pages_are_prepared_alike(
-    parts: tuple[Live, Assignments, Signer], visitor_id: str, context: dict[str, Any]
+def test_prepared_pages_equal_computed_ones(
+    parts: tuple[Live, AssignmentService, Signer], visitor_id: str, context: dict[str, Any]
 ) -> None:
     """What belongs to no layer of the visitor's is what the other route answers, with what pages need beside it."""
-    live, assignments, signer = parts
-    answer = assignments.answer(AssignmentsBody(context=context), visitor_id)
-    page = orjson.loads(orjson.dumps(page_answer(answer, NOW)))["assignments"]
-    assert len(page) == len(live.serving.listed)
+    live, service, signer = parts
+    assigned = service.assign(visitor_id, AssignmentsBody(context=context))
+    assigned = arrange_page(assigned)
+    values = page_values(assigned, service.encode(assigned, PAGE), NOW)
+    page = orjson.loads(orjson.dumps(values))["assignments"]
+    assert len(page) == len(live.prepared.listed)
     first = [one["reason"] == "assigned" for one in page.values()]
     assert first == sorted(first, reverse=True)
     viewing = Viewing.of(context)
     for key, shown in page.items():
         experiment = CONFIGS.experiments[key]
-        wanted = plainly(live, signer, key, visitor_id, context) | {"trigger": "product_page", "unit": experiment.unit}
+        expected = compute(live, signer, key, visitor_id, context) | {
+            "trigger": "product_page",
+            "unit": experiment.unit,
+        }
         if shown["placement"] == "none" and shown["reason"] in ("layer", "assigned"):
             continue
-        if wanted["offer"] is not None and wanted["offer"]["kind"] == "bundle":
-            offer = experiment.variants[wanted["variant"] or experiment.control].offer
+        if expected["offer"] is not None and expected["offer"]["kind"] == "bundle":
+            offer = experiment.variants[expected["variant"] or experiment.control].offer
             assert offer is not None
             ids = chosen(offer, PRODUCTS, viewing)
-            wanted["bundle"] = price_bundle(offer, ids, PRODUCTS, viewing.current, "USD")
-        assert shown == wanted
+            expected["bundle"] = price_bundle(offer, ids, PRODUCTS, viewing.current, "USD")
+        assert shown == expected
 
 
-def test_only_what_concerns_a_page_is_assigned(parts: tuple[Live, Assignments, Signer]) -> None:
+def test_only_what_concerns_a_page_is_assigned(parts: tuple[Live, AssignmentService, Signer]) -> None:
     """Experiments of other pages are not hashed for."""
-    live, assignments, _ = parts
-    everywhere = assignments.answer(AssignmentsBody(context={"page": "product", "device": "mobile"}), "v").given
-    nowhere = assignments.answer(AssignmentsBody(context={"page": "checkout", "device": "desktop"}), "v").given
-    assert len(nowhere) < len(everywhere) < len(live.serving.listed)
+    live, service, _ = parts
+    everywhere = service.assign("v", AssignmentsBody(context={"page": "product", "device": "mobile"})).assignments
+    nowhere = service.assign("v", AssignmentsBody(context={"page": "checkout", "device": "desktop"})).assignments
+    assert len(nowhere) < len(everywhere) < len(live.prepared.listed)
     assert {CONFIGS.experiments[key].status for key in everywhere} == {"running"}
     assert not {
         key
@@ -207,23 +213,25 @@ def test_only_what_concerns_a_page_is_assigned(parts: tuple[Live, Assignments, S
 def test_what_is_kept_of_products_is_bounded(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     """Whatever is viewed and whatever lies in carts, by ever new visitors; and it stays right."""
     declarations, signer = Declarations(CONFIGS, store, lambda: NOW), Signer("x" * 32)
-    live, assignments = declarations.live, Assignments(declarations, store, signer, lambda: NOW)
-    monkeypatch.setattr("server.assign.prepared.MOST_KEPT", 100)
+    live, service = declarations.live, AssignmentService(declarations, store, signer, lambda: NOW)
+    monkeypatch.setattr("server.assign.prepared.MAX_CACHED", 100)
     for product in (*PRODUCTS, *(f"made-up-{number}" for number in range(50))):
         for cart in ([], ["p1"], ["p3", "x"], ["p1", "p2", "p3"]):
             context = {"page": "checkout", "product_id": product, "cart": cart}
             visitor = f"v{product}"
-            shown = orjson.loads(orjson.dumps(assignments.answer(AssignmentsBody(context=context), visitor).shown()))
+            assigned = service.assign(visitor, AssignmentsBody(context=context))
+            shown = orjson.loads(orjson.dumps(service.encode(assigned)))
             for key in ("e27", "e36", "e91"):
-                assert shown[key] == plainly(live, signer, key, visitor, context)
+                assert shown[key] == compute(live, signer, key, visitor, context)
     for page in ("product", "cart", "elsewhere"):
         for device in ("mobile", "desktop"):
-            assignments.answer(AssignmentsBody(context={"page": page, "device": device, "total": 25}), "v1")
-    told = live.serving.resting((False,) * 3, Served.shown)
-    for resting in (told, *live.serving._resting.values()):
-        assert sum(map(len, resting._varied.values())) <= 100 + len(resting._varying)
-    assert len(live.serving.by_key["e27"]._templates) <= 100
-    assert len(live.serving._sets) * len(live.serving.listed) <= 100 + len(live.serving.listed)
+            page_context: dict[str, Any] = {"page": page, "device": device, "total": 25}
+            service.encode(service.assign("v1", AssignmentsBody(context=page_context)))
+    usual = live.prepared.static_answers((False,) * 3, PreparedExperiment.assignment_values)
+    for static in (usual, *live.prepared._static.values()):
+        assert sum(map(len, static._by_viewing.values())) <= 100 + len(static._varying)
+    assert len(live.prepared.by_key["e27"]._templates) <= 100
+    assert len(live.prepared._selections) * len(live.prepared.listed) <= 100 + len(live.prepared.listed)
 
 
 def test_a_fault_while_preparing_serves_that_control(
@@ -238,10 +246,10 @@ def test_a_fault_while_preparing_serves_that_control(
 
     monkeypatch.setattr("server.assign.prepared.assign", broken)
     monkeypatch.setattr("server.assign.service.assign", broken)
-    assignments = Assignments(Declarations(CONFIGS, store, lambda: NOW), store, Signer("x"), lambda: NOW)
-    reasons = assignments.answer(AssignmentsBody(), "v").reasons()
+    service = AssignmentService(Declarations(CONFIGS, store, lambda: NOW), store, Signer("x"), lambda: NOW)
+    reasons = service.assign("v", AssignmentsBody()).reasons()
     assert reasons["fault"] == 1
-    assert "e1 cannot be made ready" in caplog.text
+    assert "e1 cannot be prepared" in caplog.text
     assert "assigning e1 failed" in caplog.text
 
 
@@ -262,7 +270,7 @@ def test_reloading_replaces_everything_at_once_and_leaves_nothing_behind(
     old: list[weakref.ref[object]] = []
     counts: dict[int, int] = {}
     for number in range(1000):
-        old.append(weakref.ref(declarations.live.serving))
+        old.append(weakref.ref(declarations.live.prepared))
         catalog.write_text(f"products: [{{id: p1, title: One, price: 1.{number % 90 + 10}}}]\n", encoding="utf-8")
         os.utime(catalog, ns=(number, number))
         declarations.reload_if_changed()

@@ -130,7 +130,7 @@ def test_a_fault_in_one_experiment_serves_its_control(
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        (b"{not json", "not JSON"), (b"", "not JSON"), (b"[]", "not an object"), (b'"x"', "not an object"), (b"\xff", "not JSON"),
+        (b"{not json", "not JSON"), (b"", "not JSON"), (b"[]", "must be a JSON object, got other JSON"), (b'"x"', "must be a JSON object, got other JSON"), (b"\xff", "not JSON"),
         ({"visitor_id": ""}, "visitor_id: found ``"), ({"visitor_id": 7.5}, "visitor_id: found `7.5`"), ({"visitor_id": "   "}, "visitor_id"), ({"visitor_id": "a\x00"}, "printable"),
         ({"visitor_id": [[[]]]}, "visitor_id: found a list of 1"),
         ({"visitor_id": "x" * 257}, "visitor_id"), ({"context": []}, "context: found a list of 0"), ({"expose": "maybe"}, "expose: found `maybe`"),

@@ -99,7 +99,7 @@ def test_the_server_says_when_to_come_again(
         refused = [answer for answer in answers.values() if answer.status == 503]
         assert len(refused) >= 9
         assert {answer.headers["retry-after"] for answer in refused} == {"1"}
-        assert "too much waits" in refused[0].json["detail"]
+        assert "too many writes are waiting" in refused[0].json["detail"]
     for thread in threads:
         thread.join()
     kept = [number for number, answer in answers.items() if answer.status == 202]
@@ -118,4 +118,4 @@ def test_durability_is_disk_or_os(serve: Callable[..., Server], write_configs: W
         assert (answer.status, answer.json["accepted"]) == (202, 1)
     for query in ("?durability=", "?durability=none", "?durability=os&durability=disk"):
         answer = server.post(f"/v1/events{query}", {"events": [{**event, "event_id": "x"}]})
-        assert (answer.status, "wanted disk or os" in answer.json["detail"]) == (400, True)
+        assert (answer.status, "must be disk or os" in answer.json["detail"]) == (400, True)

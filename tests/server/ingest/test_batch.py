@@ -1,4 +1,4 @@
-"""Requests whose events are all alike are read as one list; it must make no difference."""
+"""Requests whose events are all of one kind are read as one list; it must make no difference."""
 
 from contextlib import closing
 from typing import Any
@@ -10,13 +10,14 @@ from experiments.assignment.tokens import Signer
 from server import create_app
 from server.assign.declarations import Declarations
 from server.http.keys import KeyKind, create_key
-from server.ingest.batch import read_alike
+from server.ingest.batch import read_batch
+from server.ingest.rules import EventRules
 from tests.server.conftest import NOW, Api
 
 DAY = 86_400_000
 CLICK = {"type": "click", "event_id": "e1", "experiment": "ab", "variant": "offer", "visitor_id": "anna"}
 NAMED = {"type": "exposure", "experiment": "ab", "visitor_id": "anna"}
-ODD: dict[str, Any] = {"type": "clck"}  # an event that makes the server look at each
+ODD: dict[str, Any] = {"type": "clck"}  # an event that makes the server read each one by itself
 
 CASES: list[dict[str, Any]] = [
     CLICK,
@@ -93,9 +94,13 @@ def test_tokens_are_read_as_one_list_too(api: Api, store: Store) -> None:
     assert store.counts()["exposures"] == 1
 
 
-def test_usual_requests_take_the_quick_way(configs: Any, store: Store) -> None:
-    """A list of clicks, exposures with and without tokens: none of them falls back."""
+def test_usual_requests_take_the_fast_path(configs: Any, store: Store) -> None:
+    """A list of clicks, or of exposures with or without tokens, is validated as a whole."""
     live, signer = Declarations(configs, store, lambda: NOW).live, Signer("x" * 32)
-    assert read_alike(live, [CLICK, CLICK], signer, NOW, 0)
-    exposures = read_alike(live, [NAMED, {**NAMED, "attributes": {"device": "mobile"}}], signer, NOW, 0)
-    assert [one.attributes for one in exposures or [] if isinstance(one, Exposure)] == [{}, {"device": "mobile"}]
+    rules = EventRules(live, signer, "publishable", NOW)
+    assert read_batch(rules, [CLICK, CLICK])
+    exposures = read_batch(rules, [NAMED, {**NAMED, "attributes": {"device": "mobile"}}])
+    attributes = [exposure.attributes for exposure in exposures or [] if isinstance(exposure, Exposure)]
+    assert attributes == [{}, {"device": "mobile"}]
+    token = signer.sign(("ab", "offer", "anna", 1), NOW // 1000)
+    assert read_batch(rules, [{"type": "exposure", "exposure_token": token}])

@@ -33,8 +33,8 @@ def test_one_bad_event_does_not_hold_up_the_others(api: Api, store: Store) -> No
     """It is rejected with its index and its reason."""
     counted = api.events(CLICK, {"type": "clck"}, {**CLICK, "variant": "x"}, exposure(api))
     assert (counted["accepted"], [one["index"] for one in counted["rejected"]]) == (2, [1, 2])
-    assert counted["rejected"][0]["error"].startswith("type: found `clck`; wanted one of exposure, impression")
-    assert counted["rejected"][1]["error"] == "variant: found `x`; wanted one of control, offer"
+    assert counted["rejected"][0]["error"].startswith("type: must be one of exposure, impression")
+    assert counted["rejected"][1]["error"] == "variant: must be one of control, offer, got `x`"
 
 
 def test_an_exposure_without_a_token_is_derived_afresh(api: Api, store: Store) -> None:
@@ -45,7 +45,7 @@ def test_an_exposure_without_a_token_is_derived_afresh(api: Api, store: Store) -
     assert api.events(named)["accepted"] == 1
     assert api.events({**named, "variant": variant})["duplicates"] == 1
     assert (
-        f"variant: found `{other}`; wanted `{variant}`"
+        f"variant: must be `{variant}`, as assigned, got `{other}`"
         in api.events({**named, "variant": other})["rejected"][0]["error"]
     )
     for experiment, reason in (("phones", "audience"), ("stopped", "paused"), ("won", "ended"), ("new", "draft")):
@@ -143,7 +143,10 @@ def test_an_order_wants_a_secret_key(api: Api, store: Store) -> None:
     """403 for the whole request, and nothing of it is written."""
     response = api.post("/v1/events", {"events": [CLICK, ORDER]})
     assert response.status_code == 403
-    assert "events.1: found an order sent with a publishable key" in response.get_json()["detail"]
+    assert (
+        "events.1: must be sent with a secret key (sk_), got order with a publishable key"
+        in response.get_json()["detail"]
+    )
     assert sum(store.counts().values()) == store.counts()["epochs"]
 
 
@@ -257,6 +260,6 @@ def test_interactions_read_as_one_list_are_what_they_are_alone(api: Api, store: 
                 execute("DELETE FROM interactions")
     assert all(one == rows[0] for one in rows)
     late = {**CLICK, "occurred_at_ms": NOW - 8 * 86_400_000}
-    assert "more than 7 days ago" in api.events(late)["rejected"][0]["error"]
+    assert "must be within the last 7 days" in api.events(late)["rejected"][0]["error"]
     assert api.events(late, key=api.secret)["accepted"] == 1
     assert "must have one spelling" in api.events({**CLICK, "unit_id": "bert"})["rejected"][0]["error"]

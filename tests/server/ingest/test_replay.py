@@ -31,17 +31,17 @@ def test_what_was_refused_is_taken_once_it_can_be(
     assert [json.loads(one["payload"])["type"] for one in listed] == ["order", "clack", "click"]
     assert listed[0]["reason"] == "currency: must be USD, the shop's, or one of orders.rates in shop.yaml, got EUR"
     shown = run("quarantine", "list", *options).output
-    assert "3 held." in shown
-    assert "type: found `clack`" in shown
+    assert "3 in quarantine." in shown
+    assert "got `clack`" in shown
     still = run("quarantine", "replay", "--configs", configs, *options)
-    assert (still.exit_code, "0 taken, 3 still refused" in still.output) == (1, True)
+    assert (still.exit_code, "0 accepted, 3 still refused" in still.output) == (1, True)
     (configs / "shop.yaml").write_text("currency: EUR\n")
     only = run("quarantine", "replay", listed[0]["id"], "--configs", configs, *options)
-    assert (only.exit_code, only.output) == (0, "1 taken, 0 still refused.\n")
+    assert (only.exit_code, only.output) == (0, "1 accepted, 0 still refused.\n")
     text = (configs / "experiments" / "ab.yaml").read_text().replace("key: ab", "key: later")
     (configs / "experiments" / "later.yaml").write_text(text)
     rest = run("quarantine", "replay", "--configs", configs, *options)
-    assert (rest.exit_code, "1 taken, 1 still refused" in rest.output) == (1, True)
+    assert (rest.exit_code, "1 accepted, 1 still refused" in rest.output) == (1, True)
     with store.snapshot() as fetch:
         assert list(fetch("SELECT occurred_at_ms FROM interactions")) == [(NOW,)]  # when it had come
     assert store.counts() | {"orders": 1, "interactions": 1, "quarantine": 1} == store.counts()
@@ -52,7 +52,7 @@ def test_an_id_that_is_not_held_is_wrong_use(
 ) -> None:
     """And nothing is tried."""
     result = run("quarantine", "replay", "7", "--configs", configs, "--store", store_url)
-    assert (result.exit_code, "nothing held as 7" in str(result.exception)) == (2, True)
+    assert (result.exit_code, "shows, got 7" in str(result.exception)) == (2, True)
 
 
 def test_what_will_never_be_taken_can_be_dropped(

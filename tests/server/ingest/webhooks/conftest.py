@@ -1,4 +1,4 @@
-"""A shop that posts signed webhooks to an app on a real store, and the tables that they leave."""
+"""A shop that posts signed webhooks of any platform to an app on a real store, and the tables that they fill."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,11 +12,15 @@ from werkzeug.test import TestResponse
 
 from events import Store
 from server import create_app
-from server.ingest.webhooks.signing import add_secret, signature
+from server.ingest.webhooks.platform import Platform
+from server.ingest.webhooks.registry import PLATFORMS
+from server.ingest.webhooks.shopify import SHOPIFY
+from server.ingest.webhooks.signing import add_secret
+from server.ingest.webhooks.woocommerce import WOOCOMMERCE
 from tests.conftest import DATA, WriteConfigs
 from tests.server.conftest import CATALOG, EXPERIMENTS, NOW
 
-SECRETS = {"shopify": "hush", "woocommerce": "woo-hush"}
+SECRETS = {name: "hush" if name == "shopify" else f"{name}-hush" for name in PLATFORMS}
 WEBHOOKS = DATA / "webhooks"
 
 needs_payloads = pytest.mark.skipif(
@@ -34,38 +38,38 @@ def raw(name: str) -> bytes:
 
 @dataclass
 class WebShop:
-    """What stands between a test and the app."""
+    """A shop on some platform, and the app that it posts to."""
 
     client: FlaskClient
     store: Store
     now_ms: int = NOW
 
     def shopify(self, body: Any, topic: str | None = "orders/updated", **options: Any) -> TestResponse:
-        return self._post("shopify", "X-Shopify-Hmac-Sha256", {"X-Shopify-Topic": topic}, body, **options)
+        return self.post(SHOPIFY, body, topic, **options)
 
     def woocommerce(self, body: Any, topic: str | None = "order.updated", **options: Any) -> TestResponse:
-        return self._post("woocommerce", "X-WC-Webhook-Signature", {"X-WC-Webhook-Topic": topic}, body, **options)
+        return self.post(WOOCOMMERCE, body, topic, **options)
 
-    def _post(
+    def post(
         self,
-        platform: str,
-        header: str,
-        headers: dict[str, str | None],
+        platform: Platform,
         body: Any,
+        topic: str | None,
         *,
         shop: str = "demo",
         secret: str | None = None,
         signed: str | None = None,
         **more: str,
     ) -> TestResponse:
+        """Post a webhook; `signed` replaces the right signature, `more` are further headers."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        right = signature(secret or SECRETS[platform], content).decode()
-        told = {**headers, header: right if signed is None else signed}
-        told |= {name.replace("_", "-"): value for name, value in more.items()}
+        right = platform.sign(secret or SECRETS[platform.name], content)
+        headers = {platform.topic_header: topic, platform.signature_header: right if signed is None else signed}
+        headers |= {name.replace("_", "-"): value for name, value in more.items()}
         return self.client.post(
-            f"/v1/webhooks/{platform}/{shop}",
+            f"/v1/webhooks/{platform.name}/{shop}",
             data=content,
-            headers={name: value for name, value in told.items() if value},
+            headers={name: value for name, value in headers.items() if value},
         )
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -73,7 +77,7 @@ class WebShop:
             return list(fetch(query))
 
     def order(self, columns: str) -> tuple[Any, ...]:
-        """Give columns of the only order."""
+        """Return columns of the only order."""
         (row,) = self.rows(f"SELECT {columns} FROM orders")
         return row
 
@@ -81,7 +85,7 @@ class WebShop:
         return self.rows(f"SELECT {columns} FROM order_lines ORDER BY line_id")
 
     def tables(self) -> list[list[tuple[Any, ...]]]:
-        """Give all that webhooks write."""
+        """Return all rows that webhooks write."""
         return [sorted(self.rows(f"SELECT * FROM {table}"), key=repr) for table in ("orders", "order_lines", "refunds")]
 
 
@@ -90,23 +94,23 @@ MakeShop = Callable[..., WebShop]
 
 @pytest.fixture
 def make_shop(write_configs: WriteConfigs, store: Store) -> MakeShop:
-    """Make an app for a shop of a currency, with what else its shop.yaml says."""
+    """Create an app for a shop of a currency, with further lines of its shop.yaml."""
 
     def make(currency: str = "USD", more: str = "", folder: str = "configs", into: Store | None = None) -> WebShop:
         files = {"catalog.yaml": CATALOG, "shop.yaml": f"currency: {currency}\ntime_zone: Europe/Berlin\n{more}"}
         configs: Path = write_configs(folder, files, **EXPERIMENTS)
-        kept = into or store
-        for platform, secret in SECRETS.items():
-            add_secret(kept, platform, "demo", secret)
-        shop = WebShop(None, kept)  # type: ignore[arg-type]
-        shop.client = create_app(configs, kept, lambda: shop.now_ms).test_client()
+        target = into or store
+        for name, secret in SECRETS.items():
+            add_secret(target, PLATFORMS[name], "demo", secret)
+        shop = WebShop(None, target)  # type: ignore[arg-type]
+        shop.client = create_app(configs, target, lambda: shop.now_ms).test_client()
         return shop
 
     return make
 
 
 def order(**changes: Any) -> dict[str, Any]:
-    """Give a small Shopify order: two lines, 3 x 10.00 and 1 x 5.50."""
+    """Return a small Shopify order: two lines, 3 x 10.00 and 1 x 5.50."""
     told = {
         "id": 1001,
         "created_at": "2026-04-30T10:00:00Z",

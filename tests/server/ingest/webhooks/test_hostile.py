@@ -19,7 +19,7 @@ from experiments.declarations.model import OrderRules
 from experiments.money import convert, to_minor
 from server.ingest.payloads import read_json
 from server.ingest.webhooks.routes import UNEXPECTED
-from server.ingest.webhooks.shopify import read_shopify
+from server.ingest.webhooks.shopify import SHOPIFY, read_shopify
 from server.ingest.webhooks.signing import add_secret
 from server.ingest.webhooks.woocommerce import read_woocommerce
 from tests.server.ingest.webhooks.conftest import MakeShop, WebShop, line, order, refund, refunded
@@ -179,7 +179,7 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
 @pytest.fixture
 def fuzzed(make_shop: MakeShop, tmp_path: Path) -> Iterator[WebShop]:
     with closing(open_store(f"sqlite:///{tmp_path / 'fuzzed.db'}")) as store:
-        add_secret(store, "shopify", "demo", "hush")
+        add_secret(store, SHOPIFY, "demo", "hush")
         yield make_shop(more="orders: {exclude_tags: [staff], rates: {EUR: 1.5}}\n", into=store)
 
 

@@ -16,8 +16,8 @@ from segment.analytics.client import Client
 from werkzeug.test import TestResponse
 
 from events import Store, open_store
-from server.ingest import ga4 as vocabulary_of_ga4
-from server.ingest import segment
+from server.ingest.tracking.ga4 import KINDS as GA4_KINDS
+from server.ingest.tracking.segment import KINDS as SEGMENT_KINDS
 from tests.conftest import Server, WriteConfigs
 from tests.server.conftest import NOW, Api
 from tests.server.ingest.webhooks.conftest import needs_payloads, payload, raw
@@ -205,7 +205,7 @@ def test_what_a_shop_sends_and_is_wrong_is_held(
     )
     (configs / "shop.yaml").write_text("orders: {rates: {EUR: 2}}\n")
     options = ("--configs", configs, "--store", store_url)
-    assert run("quarantine", "replay", *options).output == "2 taken, 0 still refused.\n"
+    assert run("quarantine", "replay", *options).output == "2 accepted, 0 still refused.\n"
     assert rows(store, "SELECT order_id, gross_minor, source FROM orders ORDER BY 1") == [
         ("1", 2100, "segment"),
         ("T2", 250, "ga4"),
@@ -277,7 +277,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.sampled_from([*segment.KINDS, *vocabulary_of_ga4.KINDS]), st.data())
+@given(st.sampled_from([*SEGMENT_KINDS, *GA4_KINDS]), st.data())
 def test_nothing_in_an_event_is_a_fault_of_ours(api: Api, event: str, data: st.DataObject) -> None:
     """Anything may stand anywhere."""
     names = ("promotion_id", "creative", "position", "price", "quantity", "currency", "order_id", "revenue", "total")

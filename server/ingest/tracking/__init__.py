@@ -1,0 +1,1 @@
+"""What the clients of Segment and GA4 send, as interactions, orders and refunds."""
