@@ -1,6 +1,7 @@
 """The public names of `import crosslift`, and what happens where packages of the user have the names of ours."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -103,6 +104,12 @@ def test_the_command_line_works_beside_packages_of_the_same_names(tmp_path: Path
     assert module.stderr == (
         f"Error: {tmp_path}/experiments.py: hides crosslift's own package 'experiments'; rename it, or run Python from another folder\n"
     )
+
+
+def test_the_stub_has_the_public_names() -> None:
+    """Type checkers of users read the stub."""
+    stub = (ROOT / "stubs" / "crosslift-stubs" / "__init__.pyi").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"import \w+ as (\w+)", stub)) == NAMES
 
 
 def test_users_get_the_types() -> None:

@@ -1,4 +1,4 @@
-"""Clients that send numbered events while somebody kills the server, and the account that is drawn up afterwards."""
+"""Clients that send numbered events while a server is killed, and the comparison of the store with what was acknowledged."""
 
 import contextlib
 import http.client
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @dataclass
 class Supervised:
-    """A server that is started again whenever it is found dead, as a process supervisor does."""
+    """A server that is started again whenever it has died, as a process supervisor does."""
 
     configs: Path
     store_url: str
@@ -66,7 +66,7 @@ class Supervised:
             self.start()
 
     def kill_worker(self, dice: random.Random) -> None:
-        for _ in range(600):  # none are there while the main process ends a crash loop, or a busy machine starts it
+        for _ in range(600):  # a crash loop that ends, or a busy machine, has no workers for a while
             self.ensure()
             assert self.process is not None
             children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
@@ -75,10 +75,10 @@ class Supervised:
                 self.killed += 1
                 return
             time.sleep(0.1)
-        raise AssertionError("there was no worker to kill")
+        raise AssertionError("the server has no worker that could be killed")
 
     def kill_main(self, _: random.Random) -> None:
-        """Its workers are left behind; they end by themselves."""
+        """Kill the main process; its workers notice and stop."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -93,7 +93,7 @@ class Supervised:
 @dataclass
 class Client:
     """
-    Sends request after request, each until it is acknowledged.
+    A client that sends request after request, each until it is acknowledged.
 
     A request holds two clicks, an order and a refund of it, with ids of their own.
     """
@@ -119,10 +119,10 @@ class Client:
 
     def send(self, number: int) -> bool:
         name, at = f"{self.name}-{number:06d}", 1_790_000_000_000 + number
-        told = {"experiment": "ab", "variant": "offer", "visitor_id": name, "occurred_at_ms": at}
+        event = {"experiment": "ab", "variant": "offer", "visitor_id": name, "occurred_at_ms": at}
         events = [
-            {"type": "impression", "event_id": f"{name}-i", **told},
-            {"type": "click", "event_id": f"{name}-c", **told},
+            {"type": "impression", "event_id": f"{name}-i", **event},
+            {"type": "click", "event_id": f"{name}-c", **event},
             {"type": "order", "order_id": name, "visitor_id": name, "ordered_at_ms": at, "gross_minor": 100},
             {"type": "refund", "order_id": name, "refund_id": "1", "refunded_at_ms": at, "refunded_minor": REFUNDED},
         ]
@@ -148,7 +148,7 @@ class Client:
 
 
 def clients_during(port: int, key: str, disaster: Callable[[], None]) -> list[Client]:
-    """Let clients send while something happens, and for a moment after it."""
+    """Run clients during a disaster, and until every one of them gets an answer again."""
     ended = threading.Event()
     clients = [Client(f"c{number}", port, key) for number in range(CLIENTS)]
     threads = [threading.Thread(target=client.run, args=(ended,)) for client in clients]
@@ -170,23 +170,23 @@ def clients_during(port: int, key: str, disaster: Callable[[], None]) -> list[Cl
 
 
 def assert_nothing_lost(store: Store, clients: list[Client]) -> int:
-    """Every acknowledged event is there once, refunds are counted once, and nothing is there that nobody sent."""
+    """Check that the store has every acknowledged event once, counts refunds once, and has nothing that was not sent."""
     with store.snapshot() as fetch:
-        found = sorted(str(row[0]) for row in fetch("SELECT event_id FROM interactions"))
+        event_ids = sorted(str(row[0]) for row in fetch("SELECT event_id FROM interactions"))
         orders = {str(row[0]): int(row[1]) for row in fetch("SELECT order_id, refunded_minor FROM orders")}
         counted = next(iter(fetch("SELECT COUNT(*) FROM orders")))[0]
-    assert len(set(found)) == len(found)
+    assert len(set(event_ids)) == len(event_ids)
     assert counted == len(orders)
     acknowledged = {f"{client.name}-{number:06d}" for client in clients for number in client.acknowledged}
     sent = {f"{client.name}-{number:06d}" for client in clients for number in range(client.sent)}
-    assert {f"{name}-{kind}" for name in acknowledged for kind in "ic"} <= set(found)
+    assert {f"{name}-{kind}" for name in acknowledged for kind in "ic"} <= set(event_ids)
     assert acknowledged <= set(orders) <= sent
     assert {orders[name] for name in acknowledged} <= {REFUNDED}
     return len(acknowledged)
 
 
 def opened_when_there(url: str) -> Store:
-    """Open a store that may still be coming back."""
+    """Open a store whose server may still be starting."""
     for _ in range(100):
         with contextlib.suppress(Exception):
             return open_store(url)

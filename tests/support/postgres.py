@@ -13,16 +13,16 @@ import psycopg
 
 
 def binaries() -> Path | None:
-    """Find the server's programs: in the PATH, or where Debian keeps them beside it."""
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).resolve().parent
-    kept = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    return kept[-1].parent if kept else None
+    """Find the server's programs: in the PATH, or where Debian installs them."""
+    program = shutil.which("initdb")
+    if program:
+        return Path(program).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return versions[-1].parent if versions else None
 
 
 class PostgresServer:
-    """One cluster in a folder of its own; PostgreSQL refuses root, so root hands it to the user `postgres`."""
+    """One cluster in a folder of its own; PostgreSQL refuses to run as root, so root starts it as the user `postgres`."""
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
@@ -36,7 +36,7 @@ class PostgresServer:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._run("initdb", "--auth=trust", "--no-sync", "--username=crosslift", "--encoding=UTF8", "--locale=C.UTF-8")
-        self._made = 0
+        self._databases = 0
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._user, str(self._programs / program), "-D", str(self.folder / "data"), *arguments]
@@ -48,13 +48,13 @@ class PostgresServer:
         self._run("pg_ctl", "start", "--wait", "-l", str(self.folder / "log"), "-o", options)
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop the server; `immediate` is what a crash would leave."""
+        """Stop the server; `immediate` leaves what a crash leaves."""
         self._run("pg_ctl", "stop", "--wait", "-m", mode)
 
     def new_database(self) -> str:
-        """Make a database, and give its URL."""
-        self._made += 1
-        name = f"crosslift_{self._made}"
+        """Create a database and return its URL."""
+        self._databases += 1
+        name = f"crosslift_{self._databases}"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self._url(name)

@@ -1,7 +1,7 @@
 """
-Kill, stop and fill, for a long time: `make soak`, or `python -m tests.support.soak MINUTES`.
+Kill servers, stop databases and fill disks for a long time: `make soak`, or `python -m tests.support.soak MINUTES`.
 
-The same account as in tests/server/test_crashes.py is drawn up after every round; the first event that is missing ends it.
+Every round ends with the same comparison as in tests/server/test_crashes.py; the first missing event ends the run.
 """
 
 import random
@@ -22,7 +22,7 @@ from tests.support.postgres import PostgresServer, binaries
 Round = Callable[[Path, random.Random], str]
 
 
-def supervised(folder: Path, url: str) -> tuple[Supervised, str]:
+def prepare(folder: Path, url: str) -> tuple[Supervised, str]:
     (folder / "configs" / "experiments").mkdir(parents=True)
     (folder / "configs" / "experiments" / "ab.yaml").write_text(AB)
     with closing(opened_when_there(url)) as store:
@@ -30,21 +30,21 @@ def supervised(folder: Path, url: str) -> tuple[Supervised, str]:
     return Supervised(folder / "configs", url), key
 
 
-def accounted(server: Supervised, key: str, disaster: Callable[[], None]) -> str:
+def run_round(server: Supervised, key: str, disaster: Callable[[], None]) -> str:
     server.start()
     try:
         clients = clients_during(server.port, key, disaster)
     finally:
         server.kill_all()
     with closing(opened_when_there(server.store_url)) as store:
-        kept = assert_nothing_lost(store, clients)
+        acknowledged = assert_nothing_lost(store, clients)
     statuses = sorted({status for client in clients for status in client.refused})
     assert set(statuses) <= {503}, statuses
-    return f"{kept:,} requests acknowledged, all there once; other answers: {statuses or 'none'}"
+    return f"{acknowledged:,} requests acknowledged, each stored once; other statuses: {statuses or 'none'}"
 
 
-def killed(folder: Path, dice: random.Random) -> str:
-    server, key = supervised(folder, f"sqlite:///{folder / 'events.db'}")
+def kill_servers(folder: Path, dice: random.Random) -> str:
+    server, key = prepare(folder, f"sqlite:///{folder / 'events.db'}")
 
     def disaster() -> None:
         for _ in range(36):
@@ -53,16 +53,16 @@ def killed(folder: Path, dice: random.Random) -> str:
             time.sleep(0.2)
             server.ensure()
 
-    return accounted(server, key, disaster)
+    return run_round(server, key, disaster)
 
 
-def stopped(folder: Path, dice: random.Random) -> str:
+def stop_database(folder: Path, dice: random.Random) -> str:
     programs = binaries()
     assert programs is not None, "PostgreSQL's server programs are not installed"
     database = PostgresServer(programs)
     try:
         database.start()
-        server, key = supervised(folder, database.new_database())
+        server, key = prepare(folder, database.new_database())
 
         def disaster() -> None:
             for _ in range(12):
@@ -74,20 +74,20 @@ def stopped(folder: Path, dice: random.Random) -> str:
                 database.start()
                 server.ensure()
 
-        return accounted(server, key, disaster)
+        return run_round(server, key, disaster)
     finally:
         database.remove()
 
 
-def filled(folder: Path, dice: random.Random) -> str:
-    """Fill a small file system of its own, and make room again; wants root."""
+def fill_disk(folder: Path, dice: random.Random) -> str:
+    """Fill a small file system of its own and make room again; needs root."""
     disk = folder / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=False).returncode == 0
     if not mounted:
-        return "skipped: file systems can be mounted by root alone"
+        return "skipped: only root can mount a file system"
     try:
-        server, key = supervised(folder, f"sqlite:///{disk / 'events.db'}")
+        server, key = prepare(folder, f"sqlite:///{disk / 'events.db'}")
 
         def disaster() -> None:
             for _ in range(3):
@@ -97,7 +97,7 @@ def filled(folder: Path, dice: random.Random) -> str:
                 time.sleep(2)
                 (disk / "ballast").unlink()
 
-        return accounted(server, key, disaster)
+        return run_round(server, key, disaster)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
@@ -106,7 +106,11 @@ def main(minutes: float) -> None:
     began = time.monotonic()
     seed = 0
     while seed == 0 or time.monotonic() - began < minutes * 60:
-        for name, round_ in {"killed": killed, "database stopped": stopped, "disk full": filled}.items():
+        for name, round_ in {
+            "servers killed": kill_servers,
+            "database stopped": stop_database,
+            "disk full": fill_disk,
+        }.items():
             with tempfile.TemporaryDirectory(prefix="crosslift-soak-") as folder:
                 print(f"round {seed + 1}, {name}: {round_(Path(folder), random.Random(seed))}", flush=True)  # noqa: T201
         seed += 1

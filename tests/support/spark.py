@@ -11,17 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 START_S = 60
-QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # starting costs more than all that tests do
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # starting takes longer than all that the tests do
 
 
 def java() -> str | None:
-    """Find Java, as Spark does."""
+    """Find Java where Spark looks for it."""
     home = os.environ.get("JAVA_HOME")
     return shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
 
 
-def lacking() -> str | None:
-    """Say what a cluster lacks here."""
+def missing_part() -> str | None:
+    """Return what is not installed here and a cluster needs, or None."""
     if find_spec("pyspark") is None:
         return "pyspark is not installed: pip install 'crosslift[spark]'"
     return None if java() else "Java is not installed; `make test` installs it"
@@ -32,9 +32,9 @@ class SparkCluster:
     A master and its workers.
 
     Attributes:
-        folder: Where they write; `conf` in it, as SPARK_CONF_DIR, lets applications start quickly.
-        processes: The master, and then the workers.
-        master: Its URL.
+        folder: Where they write; its folder `conf` is a SPARK_CONF_DIR with which applications start quickly.
+        processes: The master, then the workers.
+        master: The URL of the master.
     """
 
     def __init__(self, workers: int = 2, cores: int = 1, memory: str = "1g") -> None:
@@ -56,15 +56,15 @@ class SparkCluster:
             raise
 
     def _start(self, program: str, *arguments: str) -> None:
-        """Start a part on loopback, its web page too; it ends with who started it, however that ends."""
+        """Start a process on loopback, its web page too; it ends when this process ends, even by a signal."""
         import pyspark
 
         home = Path(pyspark.__file__).parent
-        place = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
+        addresses = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
         classes = ["-cp", f"{home / 'jars'}/*", f"org.apache.spark.deploy.{program}"]
         with self._log(len(self.processes)).open("wb") as output:
             process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", str(java()), *QUICK.split(), "-Xmx256m", *classes, *place, *arguments],
+                ["setpriv", "--pdeathsig", "TERM", str(java()), *QUICK.split(), "-Xmx256m", *classes, *addresses, *arguments],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 env=os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.13"},
             )  # fmt: skip
@@ -73,25 +73,25 @@ class SparkCluster:
     def _log(self, number: int) -> Path:
         return self.folder / f"{number}.log"
 
-    def _wait(self, number: int, ready: str) -> re.Match[str]:
-        """Wait until a part says that it is ready."""
-        told = ""
+    def _wait(self, number: int, pattern: str) -> re.Match[str]:
+        """Wait until the log of a process matches a pattern."""
+        log = ""
         for _ in range(START_S * 20):
-            told = self._log(number).read_text(encoding="utf-8", errors="replace")
-            found = re.search(ready, told)
-            if found:
-                return found
+            log = self._log(number).read_text(encoding="utf-8", errors="replace")
+            match = re.search(pattern, log)
+            if match:
+                return match
             if self.processes[number].poll() is not None:
                 break
             time.sleep(0.05)
-        raise AssertionError(f"Spark did not start: {told[-2000:]}")
+        raise AssertionError(f"Spark did not start: {log[-2000:]}")
 
     def url(self, lake: Path) -> str:
-        """Give the store's URL of a lake."""
+        """Return the store's URL for a lake."""
         return f"{self.master}?lake={lake}"
 
     def remove(self) -> None:
-        """End what was started, executors too, and delete its folder."""
+        """Stop all processes, executors too, and delete the folder."""
         for process in reversed(self.processes):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)

@@ -29,7 +29,7 @@ from tests.analysis.conftest import AT, DAY, World, fill
 from tests.analysis.test_metrics import CATALOG, DECLARED, random_events
 from tests.conftest import AB
 from tests.support.postgres import PostgresServer
-from tests.support.spark import SparkCluster, lacking
+from tests.support.spark import SparkCluster, missing_part
 
 NOW = AT + 200 * DAY
 AS_OF = "2026-11-17T12:00:00Z"
@@ -142,7 +142,7 @@ def story(request: pytest.FixtureRequest) -> Story:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[SparkCluster]:
     """Start a Spark cluster of a master and two workers that the tests of this process share."""
-    reason = lacking()
+    reason = missing_part()
     if reason:
         pytest.skip(reason)
     running = SparkCluster()
@@ -247,7 +247,7 @@ def test_postgresql_reports_what_sqlite_does(postgres: PostgresServer, story: St
 @on_spark
 def test_who_answers_and_is_no_cluster_is_given_up(two_weights: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that takes connections and says nothing; the next test's report can be made nonetheless."""
-    reason = lacking()
+    reason = missing_part()
     if reason:
         pytest.skip(reason)
     monkeypatch.setattr(spark, "ANSWER_S", 3.0)
