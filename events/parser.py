@@ -16,15 +16,13 @@ from zoneinfo import ZoneInfo
 from pydantic.fields import FieldInfo
 
 from events.clock import now_ms
-from events.records import FUTURE_MS, Exposure, Interaction, Order, OrderLine, Record, Refund, Spelling, parse
+from events.records import FUTURE_MS, WHOLE, Exposure, Interaction, Order, OrderLine, Record, Refund, Spelling, parse
 from experiments.errors import RequestError
 from experiments.money import MAX_MINOR, convert, to_minor
 from experiments.refusals import describe
 
 Priced = TypeVar("Priced", Order, Refund)
 Converted = TypeVar("Converted", bound=Record)
-
-_WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
 
 
 def _spelling(field: FieldInfo) -> Spelling | None:
@@ -210,7 +208,7 @@ class RecordParser:
             moment = to_ms(value, self._zone) if name in _PLAIN_TIMES else value
         except RequestError as error:
             raise RequestError(f"{name}: {error}") from None
-        if isinstance(moment, str) and _WHOLE.match(moment.strip()):
+        if isinstance(moment, str) and WHOLE.match(moment.strip()):
             moment = int(moment)
         if isinstance(moment, int) and moment > self._clock_ms() + FUTURE_MS:
             raise RequestError(f"{name}: may be at most five minutes in the future, got {describe(value)}")

@@ -18,7 +18,7 @@ from experiments.refusals import sentence
 
 FUTURE_MS = 5 * 60_000  # timestamps may be at most this far in the future: clocks differ
 
-_WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
+WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
 
 
 def _text(value: object) -> object:
@@ -38,7 +38,7 @@ def _text(value: object) -> object:
 def _whole(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and _WHOLE.match(value.strip()):
+    if isinstance(value, str) and WHOLE.match(value.strip()):
         return int(value)
     raise refuse("a whole number")
 
