@@ -356,11 +356,17 @@ def declared_dict(experiment: Experiment) -> dict[str, Any]:
 
 
 def material(declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Give of a declaration what changes an experiment: all but its texts and its status."""
-    kept = {name: value for name, value in declared.items() if name not in ("title", "hypothesis", "status", "winner")}
-    kept["variants"] = {
+    """
+    Return the part of a declaration whose change opens a new epoch.
+
+    Texts, status and segments are left out: they change what people read, not what visitors get.
+    """
+    rest = {name: value for name, value in declared.items() if name not in ("title", "hypothesis", "status", "winner")}
+    if "metrics" in rest:
+        rest["metrics"] = {name: value for name, value in rest["metrics"].items() if name != "segments"}
+    rest["variants"] = {
         key: variant
         | {"offer": {name: value for name, value in variant.get("offer", {}).items() if name != "headline"}}
         for key, variant in declared["variants"].items()
     }
-    return kept
+    return rest
