@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from experiments.placements import PLACEMENTS
+
 _PERCENT = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?) ?%\Z")
 _DAYS = re.compile(r"([0-9]{1,4}) ?d(?:ays?)?\Z")
 
@@ -127,9 +129,6 @@ def _texts(pattern: str, wanted: str) -> tuple[BeforeValidator, WithJsonSchema]:
     return BeforeValidator(_pattern(pattern, wanted)), WithJsonSchema(schema)
 
 
-PLACEMENTS = (
-    "none", "below_product", "sidebar", "after_add_to_cart", "popup", "cart", "checkout", "post_purchase", "announcement_bar",
-)  # fmt: skip
 _KEY = r"[a-z0-9][a-z0-9._-]{0,63}"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _VARIANT = r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?"

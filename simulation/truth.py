@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from experiments.assignment.audience import first_failing
+from experiments.declarations.conditions import first_failing
 from experiments.declarations.loading import Configs, validate
 from experiments.declarations.model import Declared, Product, Variant
 from experiments.declarations.yaml_source import Source, read_yaml

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from experiments.assignment.audience import Context, holds, meets, prepare
+from experiments.assignment.audience import meets, prepare
+from experiments.declarations.conditions import Context, holds
 from experiments.declarations.model import Condition, Experiment, Offer
 from experiments.errors import RequestError
 from experiments.refusals import describe

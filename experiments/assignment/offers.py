@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from experiments.assignment.audience import Context
+from experiments.declarations.conditions import Context
 from experiments.declarations.model import Offer, Product
 from experiments.money import exponent, to_minor
 

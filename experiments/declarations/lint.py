@@ -10,18 +10,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations
 
-from experiments.assignment.audience import first_failing
+from experiments.declarations.conditions import first_failing
 from experiments.declarations.loading import Configs
 from experiments.declarations.model import Experiment, Offer, Product, Variant
 from experiments.declarations.yaml_source import KeyPath
+from experiments.placements import is_seen_before
 
 SMALL_SHARE = 0.05
-
-# When on the way to the order something can first be seen; the others (popup, custom:...) have no moment of their own.
-_MOMENTS = {"product_page": 1, "add_to_cart": 2, "cart": 3, "checkout": 4, "order_completed": 5}
-_SEEN = {
-    "announcement_bar": 0, "below_product": 1, "sidebar": 1, "after_add_to_cart": 2, "cart": 3, "checkout": 4, "post_purchase": 5,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +118,7 @@ def _of_one(configs: Configs, experiment: Experiment, catalogue: Eligible, compl
                 configs, experiment, (*path, "weight"), "small-arm", f"{variant.weight / total:.1%} of the traffic",
                 "An arm this small decides how long the whole experiment takes.", "Give it at least 5%, or leave it out.",
             )  # fmt: skip
-        if _SEEN.get(variant.placement, 9) < _MOMENTS.get(experiment.trigger, 0):
+        if is_seen_before(variant.placement, experiment.trigger):
             yield at(
                 configs, experiment, (*path, "placement"), "before-trigger",
                 f"{variant.placement}, which is seen before the trigger {experiment.trigger}",

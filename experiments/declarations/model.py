@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from experiments.declarations.metrics import COLUMNS, METRICS, is_metric
 from experiments.declarations.yaml_source import KeyPath
+from experiments.placements import OFFER_KINDS, OFFERS_OF_PRODUCTS
 from experiments.quantities import (
     Amount,
     Currency,
@@ -66,9 +67,6 @@ def _condition(value: object) -> object:
 AnyScalar = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
-_OF_PRODUCTS = ("cross_sell", "upsell", "bundle", "build_your_own", "gift")
-
-
 class Condition(Declared):
     """What one attribute of the visitor's context must be; all that is given must hold."""
 
@@ -102,18 +100,7 @@ class Offer(Declared):
     `threshold` is the cart's value, `quantity` the number of items, from which free shipping, a gift or a discount is given.
     """
 
-    kind: Literal[
-        "cross_sell",
-        "upsell",
-        "bundle",
-        "build_your_own",
-        "free_shipping",
-        "discount",
-        "gift",
-        "loyalty",
-        "chat",
-        "custom",
-    ]
+    kind: Literal[OFFER_KINDS]  # type: ignore[valid-type]
     products: (
         Annotated[
             list[Identifier] | Literal["complements"],
@@ -142,7 +129,7 @@ class Variant(Declared):
             yield (*path, "offer"), "an offer with `placement: none`", "a placement, or no offer"
         if self.placement != "none" and not self.offer:
             yield path, f"`placement: {self.placement}` with nothing to show there", "an offer"
-        if self.offer and self.offer.kind in _OF_PRODUCTS and not self.offer.products:
+        if self.offer and self.offer.kind in OFFERS_OF_PRODUCTS and not self.offer.products:
             yield (*path, "offer"), f"a {self.offer.kind} without products", "`products`: ids, or `complements`"
         if self.offer and self.offer.kind == "discount" and not self.offer.discount:
             yield (*path, "offer"), "a discount without an amount", "`discount`, such as 10% or 5.00"
@@ -369,11 +356,17 @@ def declared_dict(experiment: Experiment) -> dict[str, Any]:
 
 
 def material(declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Give of a declaration what changes an experiment: all but its texts and its status."""
-    kept = {name: value for name, value in declared.items() if name not in ("title", "hypothesis", "status", "winner")}
-    kept["variants"] = {
+    """
+    Return the part of a declaration whose change opens a new epoch.
+
+    Texts, status and segments are left out: they change what people read, not what visitors get.
+    """
+    rest = {name: value for name, value in declared.items() if name not in ("title", "hypothesis", "status", "winner")}
+    if "metrics" in rest:
+        rest["metrics"] = {name: value for name, value in rest["metrics"].items() if name != "segments"}
+    rest["variants"] = {
         key: variant
         | {"offer": {name: value for name, value in variant.get("offer", {}).items() if name != "headline"}}
         for key, variant in declared["variants"].items()
     }
-    return kept
+    return rest

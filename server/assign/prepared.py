@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
-from experiments.assignment.audience import Context, listed
+from experiments.assignment.audience import listed
 from experiments.assignment.draw import Assignment, assign
 from experiments.assignment.offers import NOTHING_VIEWED, PreparedOffer, Viewing, encode, encode_products, price_bundle
+from experiments.declarations.conditions import Context
 from experiments.declarations.loading import Configs
 from experiments.declarations.model import Experiment
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.assignment.audience import first_failing, holds, meets, prepare
+from experiments.assignment.audience import meets, prepare
+from experiments.declarations.conditions import first_failing, holds
 from experiments.declarations.model import Condition
 
 

@@ -223,3 +223,12 @@ def test_only_texts_and_status_are_immaterial(write_configs: WriteConfigs) -> No
     assert of(AB.replace("status: running", "status: paused")) == base
     assert of(AB.replace("weight: 1", "weight: 2", 1)) != base
     assert of(AB.replace("[p1]", "[p2]")) != base
+
+
+@pytest.mark.parametrize("name", ["orders", "net", "variant", "day", "epoch", "unit_id", "n", "s0"])
+def test_a_segment_may_have_any_name_and_opens_no_epoch(write_configs: WriteConfigs, name: str) -> None:
+    """Segments are options of reading: adding one changes nothing that visitors get."""
+    before = declared_dict(load(write_configs()).experiments["ab"])
+    after = declared_dict(load(write_configs(ab=AB + f"metrics: {{segments: [{name}]}}\n")).experiments["ab"])
+    assert after["metrics"]["segments"] == [name]
+    assert material(after) == material(before)
