@@ -7,14 +7,15 @@ if TYPE_CHECKING:
     from analysis.reports.experiment import report
     from analysis.reports.file import analyze
     from analysis.reports.model import Report
-    from analysis.stats.lift import Lift, lift
+    from analysis.stats.comparisons.readings import Lift
+    from analysis.stats.lift import lift
     from analysis.stats.moments import Moments
 
 __all__ = ["Lift", "Moments", "Report", "analyze", "lift", "report"]
 
 # Looked up when first asked for: statistics take two seconds to import, and `crosslift --help` needs none.
 _HOMES = {
-    "Lift": "stats.lift",
+    "Lift": "stats.comparisons.readings",
     "Moments": "stats.moments",
     "Report": "reports.model",
     "analyze": "reports.file",
@@ -26,4 +27,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    import_module("analysis.render.notebook")
     return getattr(import_module(f"analysis.{_HOMES[name]}"), name)

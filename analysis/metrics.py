@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from analysis.stats.comparisons import Kind
 from experiments.declarations.metrics import QUANTILE
 from experiments.declarations.model import CustomMetric, Experiment
 from experiments.errors import AnalysisError
-
-Kind = Literal["mean", "proportion", "ratio", "quantile"]
 
 SLOW_MOVING = "slow_moving"
 

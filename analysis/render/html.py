@@ -12,7 +12,7 @@ from markupsafe import Markup
 from analysis.render import charts, messages, numbers
 from analysis.render.svg import Chart, Sheet
 from analysis.reports.model import MetricResult, Report
-from analysis.stats.lift import Lift, Reading
+from analysis.stats.comparisons.readings import Lift, Reading
 
 TEMPLATES = Path(__file__).parent / "templates"
 

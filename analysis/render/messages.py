@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.render import numbers
 from analysis.reports.model import MetricResult, Report
-from analysis.stats.lift import Lift
+from analysis.stats.comparisons.readings import Lift
 
 DECISIONS = {
     "ship": "Ship",
@@ -242,8 +242,8 @@ def _beside(lift: Lift, metric: MetricResult, report: Report) -> Iterator[str]:
     if lift.capped is not None and _holds_no_zero(lift, report) != _holds_no_zero(lift.capped.lift, report):
         cap = value(lift.capped.high, metric, report)
         yield f"{_read(lift.capped.lift)} with the largest values capped at {cap}: a few of them matter."
-    if lift.across_metrics and lift.across_metrics["p_value"] is not None:
-        yield f"p {numbers.p(lift.across_metrics['p_value'])} held together with the other secondary metrics."
+    if lift.across_metrics and lift.across_metrics.p_value is not None:
+        yield f"p {numbers.p(lift.across_metrics.p_value)} held together with the other secondary metrics."
 
 
 def _read(lift: Lift) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 from analysis.render import messages, numbers
 from analysis.reports.model import MetricResult, Report
 from analysis.reports.trust_checks import Check
-from analysis.stats.lift import Interval
+from analysis.stats.comparisons.readings import Interval
 from experiments.declarations.model import Experiment
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 
-from analysis.metrics import Kind
 from analysis.queries import breakdowns
 from analysis.queries.aggregates import Cell
 from analysis.queries.exposure_counts import bots
@@ -13,7 +12,9 @@ from analysis.reports import trust_checks
 from analysis.reports.curves import SinceExposure
 from analysis.reports.model import MetricResult
 from analysis.reports.segments import Segment
+from analysis.stats.comparisons import Kind
 from analysis.stats.lift import compare
+from analysis.stats.sample_ratio import Counts, Weights
 
 
 def check(
@@ -60,10 +61,10 @@ def check(
     ]
 
 
-Parts = dict[str, tuple[trust_checks.Counts, trust_checks.Weights]]
+Parts = dict[str, tuple[Counts, Weights]]
 
 
-def _parts(study: Study) -> tuple[Parts, list[tuple[trust_checks.Counts, trust_checks.Weights]]]:
+def _parts(study: Study) -> tuple[Parts, list[tuple[Counts, Weights]]]:
     """Give the units of every epoch and day, with the weights that were declared then."""
     by_epoch: dict[int, dict[str, int]] = {}
     by_day: dict[tuple[int, int], dict[str, int]] = {}

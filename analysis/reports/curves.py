@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.metrics import Kind
 from analysis.queries.breakdowns import Since, daily
 from analysis.queries.unit_facts import DAY_MS
+from analysis.stats.comparisons import Kind
+from analysis.stats.comparisons.readings import Lift
 from analysis.stats.covariates import paired
-from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Lift, compare
+from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, compare
 from analysis.stats.moments import Moments
 
 MAX_POINTS = 90

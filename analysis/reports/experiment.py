@@ -20,11 +20,12 @@ from analysis.reports.model import MetricResult, Report, VariantRow, across
 from analysis.reports.outlook import outlook
 from analysis.reports.segments import funnel, interactions, quantile_arms, segments
 from analysis.reports.verdict import decide
-from analysis.stats import posterior
-from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, Capped, Lift, compare
+from analysis.stats.comparisons.readings import Capped, Lift
+from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, compare
 from analysis.stats.moments import Moments
 from analysis.stats.orders.decomposition import decompose
 from analysis.stats.orders.order_values import Values, describe
+from analysis.stats.posterior import posteriors
 from experiments.assignment.holdout import holdout_experiment
 from experiments.declarations.loading import Configs, load
 from experiments.declarations.model import HOLDOUT, Experiment, declared_dict
@@ -114,9 +115,9 @@ def _report(
     counted = sum(arm.orders for arm in arms.values())
     details: dict[str, Any] = {
         "decomposition": _decomposition(study),
-        "order_values": describe(values, 10 ** exponent(source.currency)),
+        "order_values": {key: arm.to_dict() for key, arm in describe(values, 10 ** exponent(source.currency)).items()},
         "funnel": funnel(source, study),
-        "segments": {name: one.shown for name, one in split.items()},
+        "segments": {name: one.to_dict() for name, one in split.items()},
         "curves": {
             "cumulative": _cumulative(study),
             "since_exposure": since.points,
@@ -130,7 +131,10 @@ def _report(
         moments = {
             key: arm for key, arm in metrics[primary].moments.items() if arm is not None and study.weights[key] > 0
         }
-        details["bayesian"] = {"metric": primary, "variants": posterior.read(moments, metrics[primary].better)}
+        details["bayesian"] = {
+            "metric": primary,
+            "variants": {key: one.to_dict() for key, one in posteriors(moments, metrics[primary].better).items()},
+        }
     return Report(
         experiment=asked.experiment,
         title=experiment.title,
@@ -242,7 +246,7 @@ def _with_capped(study: Study, metric: Metric, lifts: Mapping[str, Lift], capped
 def _decomposition(study: Study) -> dict[str, Any]:
     controls, treatments = study.paired(FACTORS)
     confidence = study.experiment.plan.confidence
-    return {key: decompose(controls[key], {key: arm}, confidence)[key] for key, arm in treatments.items()}
+    return {key: decompose(controls[key], arm, confidence).to_dict() for key, arm in treatments.items()}
 
 
 def _family(study: Study) -> curves.Family:

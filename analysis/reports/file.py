@@ -5,16 +5,15 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 
-from analysis.metrics import Kind
 from analysis.queries.unit_file import Column, Place, UnitRows
 from analysis.reports.model import MetricResult, Report, VariantRow, across
 from analysis.reports.trust_checks import Check, multiple_exposure, sample_ratio
-from analysis.stats.comparisons import Undefined
-from analysis.stats.heterogeneity import break_down, correct_interactions
+from analysis.stats.comparisons import Kind, Undefined
+from analysis.stats.heterogeneity import Breakdown, break_down, correct_interactions
 from analysis.stats.heterogeneity import split as split_cells
 from analysis.stats.lift import compare
 from analysis.stats.moments import Moments
@@ -112,8 +111,9 @@ def analyze(
     checks: list[Check] = [sample_ratio(units, shares)]
     if unit is not None:
         checks.append(multiple_exposure(rows.repeated, sum(units.values())))
-    shown = {name: _segmented(specs[first], keys, cells, confidence) for name, cells in split.items()}
-    correct_interactions(shown)
+    shown = correct_interactions(
+        {name: _segmented(specs[first], keys, cells, confidence) for name, cells in split.items()}
+    )
     return Report(
         experiment=Path(file).name,
         title="",
@@ -126,7 +126,9 @@ def analyze(
         checks=checks,
         variants=[VariantRow(key, None, units[key], shares[key]) for key in keys],
         metrics=across(metrics, list(metrics), correction),
-        details={"segments": {name: {"metric": first, **one} for name, one in shown.items()}} if shown else {},
+        details={"segments": {name: {"metric": first, **one.to_dict()} for name, one in shown.items()}}
+        if shown
+        else {},
     )
 
 
@@ -162,7 +164,7 @@ def _compared(
     return MetricResult(spec.kind, {key: one.without_covariates() for key, one in moments.items()}, lifts)
 
 
-def _segmented(spec: Spec, keys: list[str], cells: Mapping[Place, Moments], confidence: float) -> dict[str, Any]:
+def _segmented(spec: Spec, keys: list[str], cells: Mapping[Place, Moments], confidence: float) -> Breakdown:
     by = split_cells({(place[0], place[1]): moments for place, moments in cells.items()}, keys)
     return break_down(by, spec.kind, keys[1:], confidence)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.metrics import Kind
 from analysis.reports.trust_checks import Check
 from analysis.reports.verdict import Verdict
-from analysis.stats.boundaries.corrections import Method, corrected
-from analysis.stats.lift import ENDS, SCALES, Lift
+from analysis.stats.boundaries.corrections import corrected
+from analysis.stats.comparisons import Kind
+from analysis.stats.comparisons.readings import ENDS, SCALES, CorrectedP, Lift, Method
 from analysis.stats.moments import Moments
 
 if TYPE_CHECKING:
@@ -199,6 +199,6 @@ def across(
     held = dict(metrics)
     for name, key in places:
         lifts = dict(held[name].lifts)
-        lifts[key] = replace(lifts[key], across_metrics={"method": method, "p_value": told[name, key]})
+        lifts[key] = replace(lifts[key], across_metrics=CorrectedP(method, told[name, key]))
         held[name] = replace(held[name], lifts=lifts)
     return held

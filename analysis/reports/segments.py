@@ -1,16 +1,15 @@
 """What explains a result: order values, the funnel, segments, other experiments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.metrics import Kind
 from analysis.queries import breakdowns
 from analysis.queries.source import Source
 from analysis.queries.study import FUNNEL, Study
 from analysis.queries.unit_facts import Asked
-from analysis.stats.comparisons import Undefined
-from analysis.stats.heterogeneity import break_down, correct_interactions, interact, split
+from analysis.stats.comparisons import Kind, Undefined
+from analysis.stats.heterogeneity import Breakdown, break_down, correct_interactions, interact, split
 from analysis.stats.moments import Moments
 from analysis.stats.orders.order_values import Values
 from analysis.stats.orders.quantiles import clustered, quantile, scaled
@@ -21,8 +20,13 @@ from experiments.money import exponent
 class Segment:
     """One attribute's breakdown as the report shows it, and its units by value and variant."""
 
-    shown: dict[str, Any]
+    metric: str
+    breakdown: Breakdown
     units: dict[str, dict[str, int]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"metric": self.metric, **self.breakdown.to_dict()}
 
 
 def quantile_arms(
@@ -78,14 +82,14 @@ def segments(source: Source, study: Study, kind: Kind) -> dict[str, Segment]:
         if cells is None:
             continue
         if isinstance(cells, str):
-            found[name] = Segment({"metric": metric.name, "values": {}, "interaction": {}, "reason": cells}, {})
+            found[name] = Segment(metric.name, Breakdown.without(cells), {})
             continue
         by = split(cells, study.asked.variants)
         units = {value: {key: arm.n for key, arm in arms.items()} for value, arms in by.items()}
         shown = break_down(by, kind, study.active, study.experiment.plan.confidence)
-        found[name] = Segment({"metric": metric.name, **shown}, units)
-    correct_interactions({name: one.shown for name, one in found.items()})
-    return found
+        found[name] = Segment(metric.name, shown, units)
+    told = correct_interactions({name: one.breakdown for name, one in found.items()})
+    return {name: replace(one, breakdown=told[name]) for name, one in found.items()}
 
 
 def _cells_by(
@@ -114,5 +118,5 @@ def interactions(source: Source, study: Study, others: Mapping[str, Asked]) -> d
         moments = {place: cell.moments for place, cell in cells.items()}
         found[other] = {"metric": "revenue_per_visitor"} | interact(
             moments, [study.control, *study.active], list(asked.variants), study.experiment.plan.confidence
-        )
+        ).to_dict()
     return found

@@ -1,26 +1,17 @@
 """What must hold before a result may be believed. Each check says what was found, and where it failed, the likely cause."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from scipy.special import gammaln
-
-from analysis.stats.distributions import chi_square_tail, normal_tail
-from analysis.stats.lift import Lift
+from analysis.stats.comparisons.readings import Lift
+from analysis.stats.heterogeneity import fit_line
+from analysis.stats.sample_ratio import Counts, Weights, anytime_ratio_p, independence_p, ratio_p
 
 ALPHA = 0.001
 REPEATED_SHARE = 0.01
 UNMATCHED_SHARE = 0.5
 TOO_GOOD = 2.0  # times the control, or as many times less
-ANYTIME_PRIOR = (
-    1000.0  # how many units' worth of belief the anytime form of the sample ratio puts on the declared weights
-)
-
-Counts = Mapping[str, int]
-Weights = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,61 +90,6 @@ def sample_ratio(
     return Check("sample_ratio", True, f"{shares}: as the weights say", p_value, more)
 
 
-def ratio_p(units: Counts, weights: Weights) -> float | None:
-    """Give the p of units against weights; None where there are too few units or arms."""
-    total_weight = sum(weight for weight in weights.values() if weight > 0)
-    shares = {key: weight / total_weight for key, weight in weights.items() if weight > 0}
-    total = sum(units.get(key, 0) for key in shares)
-    small = [key for key in shares if shares[key] * total < 5]
-    cells = [(units.get(key, 0), shares[key] * total) for key in shares if key not in small]
-    rest = (sum(units.get(key, 0) for key in small), sum(shares[key] for key in small) * total)
-    if len(shares) < 2 or not cells:
-        return None
-    if rest[1] >= 5:
-        return _chi_square([*cells, rest])
-    if not small:
-        return _chi_square(cells)
-    if total < 20:
-        return None
-    from scipy.stats import binomtest  # a second to import, and seldom wanted
-
-    exact = float(binomtest(rest[0], total, min(1.0, rest[1] / total)).pvalue)
-    return min(1.0, 2 * min(exact, _chi_square(cells))) if len(cells) > 1 else exact
-
-
-def _chi_square(cells: Sequence[tuple[int, float]]) -> float:
-    observed, expected = zip(*cells, strict=True)
-    scale = sum(observed) / sum(expected)
-    statistic = sum((seen - one * scale) ** 2 / (one * scale) for seen, one in cells)
-    return chi_square_tail(statistic, len(cells) - 1)
-
-
-def anytime_ratio_p(days: Sequence[tuple[Counts, Weights]]) -> float:
-    """
-    Give the smallest p up to now of a test of the weights that may be read every day.
-
-    ln BF = ln B(a + c) - ln B(a) - sum c ln theta with a = k theta, for every set of weights of its own; p = min(1, 1 / BF).
-    Source: Lindon and Malek (2022), NeurIPS, Anytime-valid inference for multinomial count data.
-    """
-    seen: dict[tuple[float, ...], np.ndarray[Any, np.dtype[np.float64]]] = {}
-    smallest = 1.0
-    for units, weights in days:
-        taking = {key: weight for key, weight in weights.items() if weight > 0}
-        if len(taking) < 2:
-            continue
-        shares = tuple(weight / sum(taking.values()) for weight in taking.values())
-        counts = np.array([units.get(key, 0) for key in taking], float)
-        seen[shares] = seen[shares] + counts if shares in seen else counts
-        smallest = min(smallest, math.exp(-max(0.0, sum(_log_bayes(c, np.array(theta)) for theta, c in seen.items()))))
-    return smallest
-
-
-def _log_bayes(counts: Any, theta: Any) -> float:
-    prior = ANYTIME_PRIOR * theta
-    log_beta = gammaln(prior + counts).sum() - gammaln((prior + counts).sum()) - gammaln(prior).sum()
-    return float(log_beta + gammaln(prior.sum()) - counts @ np.log(theta))
-
-
 def multiple_exposure(repeated: int, units: int) -> Check:
     """Count units that saw more than one variant; they are left out, and many of them mean that assignment is broken."""
     share = repeated / (repeated + units) if repeated + units else 0.0
@@ -180,27 +116,15 @@ def unmatched_orders(without_unit: int, with_unit: int, sold: Mapping[str, tuple
     detail = f"{without_unit:,} of {total:,} orders ({share:.1%}) have no visitor"
     rates = {key: lost / n for key, (lost, n) in sold.items() if n}
     more = {"share": share, "by_variant": rates}
-    table = np.array([[lost, n - lost] for lost, n in sold.values() if n], float)
-    p_value = None
-    if len(table) > 1 and table.any(axis=0).all():
-        p_value = _independence_p(table)
-        if p_value < ALPHA:
-            worst = max(rates, key=lambda key: rates[key])
-            cause = f"most often where {worst} sold: is the visitor id carried through its checkout?"
-            return Check("unmatched_orders", False, f"{detail}, {cause}", p_value, more)
+    p_value = independence_p([(lost, n - lost) for lost, n in sold.values() if n])
+    if p_value is not None and p_value < ALPHA:
+        worst = max(rates, key=lambda key: rates[key])
+        cause = f"most often where {worst} sold: is the visitor id carried through its checkout?"
+        return Check("unmatched_orders", False, f"{detail}, {cause}", p_value, more)
     if share > UNMATCHED_SHARE:
         cause = "is the visitor id handed to the checkout (cart attribute, hidden field)?"
         return Check("unmatched_orders", False, f"{detail}: {cause}", p_value, more)
     return Check("unmatched_orders", True, detail, p_value, more)
-
-
-def _independence_p(table: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Give the p of Pearson's chi-square test that two arms' or more have the same share, with Yates's correction for two."""
-    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
-    distance = np.abs(table - expected)
-    if len(table) == 2:
-        distance -= np.minimum(0.5, distance)
-    return chi_square_tail(float((distance**2 / expected).sum()), len(table) - 1)
 
 
 def pre_period(lifts: Mapping[str, Lift], buyers: int) -> Check:
@@ -277,9 +201,9 @@ def novelty(curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> Check:
     for key, points in curves.items():
         if len(points) < 3:
             continue
-        slope, error, first = _slope(points)
-        p_values[key] = 2 * normal_tail(abs(slope / error))
-        if slope < 0 < first:
+        line = fit_line(*zip(*points, strict=True))
+        p_values[key] = line.p_value
+        if line.slope < 0 < line.intercept:
             fading.append(key)
     if not p_values:
         return Check("novelty", None, "too few days, or too few orders on them, to tell whether a gain fades")
@@ -289,13 +213,3 @@ def novelty(curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> Check:
         detail = f"the gain of {', '.join(failing)} fades with the days since the first exposure: wait, or count later days only"
         return Check("novelty", False, detail, p_value)
     return Check("novelty", True, "no gain fades with the days since the first exposure", p_value)
-
-
-def _slope(points: Sequence[tuple[int, float, float]]) -> tuple[float, float, float]:
-    """Give the weighted least squares slope of a curve, its standard error, and where the line starts."""
-    x, y, variance = (np.array(column, float) for column in zip(*points, strict=True))
-    weight = 1 / variance
-    centre = (weight @ x) / weight.sum()
-    spread = weight @ (x - centre) ** 2
-    slope = float(weight @ ((x - centre) * y) / spread)
-    return slope, float(1 / math.sqrt(spread)), float((weight @ y) / weight.sum() - slope * centre)

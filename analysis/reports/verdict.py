@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.reports.trust_checks import Check
-from analysis.stats.lift import Interval, Lift
+from analysis.stats.comparisons.readings import Interval, Lift
 from experiments.declarations.model import Experiment
 
 if TYPE_CHECKING:

@@ -268,7 +268,7 @@ def test_the_p_of_secondary_metrics_are_held_together(filled: tuple[World, pd.Da
     assert smallest.simultaneous.p_value is not None
     assert smallest.across_metrics is not None
     known = sum(lift.simultaneous.p_value is not None for lift in others)
-    assert smallest.across_metrics["p_value"] == pytest.approx(min(1, smallest.simultaneous.p_value * known))
+    assert smallest.across_metrics.p_value == pytest.approx(min(1, smallest.simultaneous.p_value * known))
 
 
 def test_the_table_of_definitions_is_that_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""How wide an interval must be: for one comparison, for all of several at once, and for reading on any day."""
+"""How wide an interval must be: for one comparison, and for all of several comparisons with one control at once."""
 
 import math
 from collections.abc import Sequence
@@ -77,24 +77,3 @@ def _all_within(q: float, loadings: Sequence[float]) -> float:
         spread = math.sqrt(1 - one**2)
         inside *= ndtr((q - one * _NODES) / spread) - ndtr((-q - one * _NODES) / spread)
     return float(_DENSITY @ inside)
-
-
-def anytime_scale(alpha: float, planned_units: float) -> float:
-    """Give rho, which makes a confidence sequence tightest at the planned number of units; fixed before the start."""
-    return math.sqrt((-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / planned_units)
-
-
-def anytime_multiple(units: int, alpha: float, scale: float) -> float:
-    """
-    Give the multiple of the standard error that holds at every number of units at once.
-
-    Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, arXiv 2103.06476, asymptotic confidence sequences.
-    """
-    spread = units * scale**2
-    return math.sqrt(2 * (spread + 1) / spread * math.log(math.sqrt(spread + 1) / alpha))
-
-
-def anytime_p(statistic: float, units: int, scale: float) -> float:
-    """Give the always-valid p of one comparison; the inverse of `anytime_multiple`."""
-    spread = units * scale**2
-    return min(1.0, math.sqrt(spread + 1) * math.exp(-spread * statistic**2 / (2 * (spread + 1))))

@@ -1,6 +1,8 @@
 """The report as a page: whole, valid, of one file, and as plain as the object behind it."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from analysis import Moments, lift
 from analysis.render.html import fragment, page
 from tests.analysis.cases import CASES, GERMAN, THAI, report_of
 from tests.analysis.conftest import World, fill
+from tests.conftest import ROOT
 
 Run = Callable[..., Result]
 
@@ -124,6 +127,7 @@ def test_notebooks_show_a_lift() -> None:
     """Its readings, and why one cannot be had."""
     found = lift(Moments.from_sums(3407, 1396.87, 52377.9767), Moments.from_sums(3461, 2422.7, 134698.29))
     text = found._repr_html_()
+    assert text is not None
     assert "+9.4% to +171%" in text
     assert "no number of units was planned before the start" in text
 
@@ -135,3 +139,16 @@ def test_notebooks_show_the_report() -> None:
     ids = re.findall(r' id="([pm][^"]+)"', fragment(report, "one") + fragment(report, "two"))
     assert ids
     assert len(ids) == len(set(ids))
+
+
+def test_a_lift_displays_in_a_notebook_that_imports_the_public_name_only() -> None:
+    """Statistics know no HTML: `analysis` brings in what displays them, and text stays where nothing does."""
+    moments = "Moments.from_values([1.0, 2.0, 4.0]), Moments.from_values([2.0, 3.0, 7.0])"
+    public = f"from analysis import Moments, lift; print(lift({moments})._repr_html_())"
+    wing = f"from analysis.stats.lift import lift; from analysis.stats.moments import Moments; print(lift({moments})._repr_html_())"
+    shown, plain = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        for code in (public, wing)
+    )
+    assert "<table" in shown
+    assert plain == "None\n"

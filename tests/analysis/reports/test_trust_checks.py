@@ -7,7 +7,6 @@ import pytest
 
 from analysis import Report
 from analysis.reports.trust_checks import (
-    anytime_ratio_p,
     bots,
     cost_coverage,
     novelty,
@@ -18,6 +17,7 @@ from analysis.reports.trust_checks import (
 )
 from analysis.stats.lift import compare
 from analysis.stats.moments import Moments
+from analysis.stats.sample_ratio import anytime_ratio_p
 from events import Exposure, Order
 from tests.analysis.conftest import AT, DAY, MARGIN, World, fill
 from tests.conftest import WriteConfigs

@@ -12,12 +12,13 @@ from scipy.optimize import brentq
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 
-from analysis.reports.trust_checks import ratio_p, unmatched_orders
+from analysis.reports.trust_checks import unmatched_orders
 from analysis.stats.boundaries.corrections import corrected
 from analysis.stats.distributions import chi_square_tail, normal_quantile, normal_tail, t_quantile, t_tail
 from analysis.stats.heterogeneity import break_down
 from analysis.stats.moments import Moments
 from analysis.stats.roots import root
+from analysis.stats.sample_ratio import ratio_p
 
 SAME = 1e-12
 TAILS = [1e-300, 1e-20, 1e-9, 0.001, 0.025, 0.3, 0.5, 0.975, 1 - 1e-9]
@@ -93,7 +94,7 @@ def test_segments_are_held_together_as_statsmodels_does() -> None:
     }
     effects = np.array([arms["offer"].means[0] - arms["none"].means[0] for arms in by.values()])
     variances = np.array([sum(arm.variance or 0.0 for arm in arms.values()) for arms in by.values()])
-    found = break_down(by, "mean", ["offer"], 0.95)["interaction"]["offer"]["p_value"]
+    found = break_down(by, "mean", ["offer"], 0.95).interaction["offer"].p_value
     assert found == pytest.approx(combine_effects(effects, variances).test_homogeneity().pvalue, rel=SAME)
 
 
