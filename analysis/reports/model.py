@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.reports.trust_checks import Check
 from analysis.reports.verdict import Verdict
-from analysis.stats.boundaries.corrections import corrected
+from analysis.stats.boundaries.multiplicity import corrected
 from analysis.stats.comparisons import Kind
 from analysis.stats.comparisons.readings import ENDS, SCALES, CorrectedP, Lift, Method
 from analysis.stats.moments import Moments

@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 from statsmodels.regression.linear_model import WLS
+from statsmodels.stats.meta_analysis import combine_effects
 
-from analysis.stats.boundaries.corrections import corrected
+from analysis.stats.boundaries.multiplicity import corrected
 from analysis.stats.comparisons import Kind
 from analysis.stats.comparisons.readings import Interval, Lift
 from analysis.stats.covariates import stratified
-from analysis.stats.distributions import chi_square_tail, normal_quantile
 from analysis.stats.lift import compare
 from analysis.stats.moments import Floats, Moments
 
 MAX_SEGMENTS = 12
 MIN_UNITS = 2
+SMALLEST_VARIANCE = 1e-20  # of the largest
 OTHERS, UNKNOWN = "(others)", "(not given)"
 
 Split = Mapping[str, Mapping[str, Moments]]  # by value of the attribute, then by variant
@@ -207,9 +208,8 @@ def _interaction(pairs: Sequence[tuple[Moments, Moments]]) -> InteractionTest:
     if len(estimates) < 2:
         return InteractionTest(None, "fewer than two segments have a standard error")
     effects, variances = np.array(estimates).T
-    weights = 1 / variances
-    statistic = weights @ (effects - weights @ effects / weights.sum()) ** 2
-    return InteractionTest(chi_square_tail(statistic, len(estimates) - 1))
+    centred = effects - effects.mean()  # Q does not change, and statsmodels' sum of squares cancels less
+    return InteractionTest(float(combine_effects(centred, variances).test_homogeneity().pvalue))
 
 
 def _post_stratified(
@@ -265,15 +265,17 @@ def interact(
     contrasts = _contrasts(list(cells), own, other)
     values = np.array([moments.means[0] for moments in cells.values()])
     variances = np.array([moments.variance or 0.0 for moments in cells.values()])
-    differences, covariance = contrasts @ values, contrasts @ np.diag(variances) @ contrasts.T
-    errors = np.sqrt(np.diag(covariance))
-    if not errors.all():
+    if not (np.abs(contrasts) @ variances).all():
         return CrossEffects(units, None, {}, "no orders of units that met both experiments")
-    statistic = float(differences @ np.linalg.pinv(covariance) @ differences)
-    halves = normal_quantile((1 - confidence) / 2) * errors
-    intervals = iter([Interval(float(d), float(d - h), float(d + h)) for d, h in zip(differences, halves, strict=True)])
+    # A cell in which nobody bought does not vary, and a weight must be finite.
+    weights = 1 / np.maximum(variances, SMALLEST_VARIANCE * variances.max())
+    fit = WLS(values, np.eye(len(values)), weights=weights).fit(cov_type="fixed scale")
+    tests = fit.t_test(contrasts)
+    ends = zip(np.atleast_1d(tests.effect), tests.conf_int(alpha=1 - confidence), strict=True)
+    intervals = iter([Interval(float(effect), float(low), float(high)) for effect, (low, high) in ends])
     effects = {key: {key_2: next(intervals) for key_2 in other[1:]} for key in own[1:]}
-    return CrossEffects(units, chi_square_tail(statistic, len(differences)), effects)
+    p_value = float(fit.wald_test(contrasts, use_f=False, scalar=True).pvalue)
+    return CrossEffects(units, p_value, effects)
 
 
 def _contrasts(pairs: list[tuple[str, str]], own: Sequence[str], other: Sequence[str]) -> Floats:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
-from scipy.stats import binomtest, chi2_contingency, chisquare
+from numpy.typing import NDArray
+from scipy.stats import binomtest, chi2_contingency, chisquare, dirichlet_multinomial, multinomial
 
 from analysis.stats.moments import Floats
 
@@ -70,31 +70,31 @@ def anytime_ratio_p(days: Sequence[tuple[Counts, Weights]]) -> float:
     """
     Compute the smallest p-value up to now of a test of the weights that may be read every day.
 
-    ln BF = ln B(a + c) - ln B(a) - sum c ln theta with a = k theta, for every set of weights of its own; p = min(1, 1 / BF).
+    The Bayes factor is Dirichlet-multinomial with a = k theta over multinomial with theta, for every set of weights of its own;
+    p = min(1, 1 / BF).
 
     Args:
         days: Units and weights by variant of each day, in order.
 
     Source: Lindon and Malek (2022), NeurIPS, Anytime-valid inference for multinomial count data.
     """
-    seen: dict[tuple[float, ...], Floats] = {}
+    seen: dict[tuple[float, ...], NDArray[np.int64]] = {}
     smallest = 1.0
     for units, weights in days:
         shares = _shares(weights)
         if len(shares) < 2:
             continue
         theta = tuple(shares.values())
-        counts = np.array([units.get(key, 0) for key in shares], float)
+        counts = np.array([units.get(key, 0) for key in shares])
         seen[theta] = seen[theta] + counts if theta in seen else counts
         log_factor = sum(_log_bayes_factor(total, np.array(shares)) for shares, total in seen.items())
         smallest = min(smallest, math.exp(-max(0.0, log_factor)))
     return smallest
 
 
-def _log_bayes_factor(counts: Floats, theta: Floats) -> float:
-    prior = ANYTIME_PRIOR * theta
-    log_beta = gammaln(prior + counts).sum() - gammaln((prior + counts).sum()) - gammaln(prior).sum()
-    return float(log_beta + gammaln(prior.sum()) - counts @ np.log(theta))
+def _log_bayes_factor(counts: NDArray[np.int64], theta: Floats) -> float:
+    n = counts.sum()
+    return float(dirichlet_multinomial.logpmf(counts, ANYTIME_PRIOR * theta, n) - multinomial.logpmf(counts, n, theta))
 
 
 def independence_p(table: Sequence[tuple[int, int]]) -> float | None:

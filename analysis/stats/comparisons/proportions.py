@@ -3,21 +3,25 @@
 import math
 from collections.abc import Callable
 
+from scipy.optimize import brentq
+from statsmodels.stats.proportion import proportions_ztest
+
 from analysis.stats.comparisons import Bounds, Undefined
 from analysis.stats.moments import Moments
-from analysis.stats.roots import root
 
 
 class Proportions:
     """
-    Two shares of units: the score test and the intervals that are its inversions.
+    Two shares of units: the score test, and the intervals that invert it.
 
-    p is that of the pooled z test (the chi-square test without correction). The difference follows Mee (1984) with the
-    restricted estimates of Miettinen and Nurminen (1985), the ratio Koopman (1984). statsmodels' own inversion for a
-    difference has a wrong coefficient (its issue 10269), hence these.
+    The statistic is statsmodels' pooled z (the chi-square test without correction). Both inversions are ours.
+    The difference follows Mee (1984) with the restricted estimates of Miettinen and Nurminen (1985), since statsmodels'
+    inversion has a wrong coefficient (its issue 10269).
+    The ratio follows Koopman (1984), since statsmodels' closed form is wrong or fails where no unit or every unit of a
+    variant converts, such as 22 of 22 against 1 of 39; elsewhere both agree.
 
     Raises:
-        Undefined: An arm has no units, or all units of both arms are alike.
+        Undefined: A variant has no units, or all units of both variants are alike.
     """
 
     degrees_of_freedom = math.inf
@@ -35,7 +39,7 @@ class Proportions:
             )
         self.p0, self.p1 = self.x0 / self.n0, self.x1 / self.n1
         self.estimate = self.p1 - self.p0
-        self.statistic = self.estimate / math.sqrt(pooled * (1 - pooled) * (1 / self.n0 + 1 / self.n1))
+        self.statistic = float(proportions_ztest([self.x1, self.x0], [self.n1, self.n0])[0])
 
     def relative_estimate(self) -> float:
         """Give (treatment - control) / control."""
@@ -101,7 +105,7 @@ def _crossing(function: Callable[[float], float], low: float, high: float) -> fl
         return low
     if at_high >= 0:
         return high
-    return root(lambda x: _bounded(function(x)), low, high, 1e-14)
+    return float(brentq(lambda x: _bounded(function(x)), low, high, xtol=1e-14))
 
 
 def _bounded(number: float) -> float:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
-from analysis.stats.distributions import normal_quantile
 from analysis.stats.moments import Floats, Moments
 
 # Derivatives of each factor's logarithm by those of buyers, orders and revenue per visitor; the factors add up to the first.
@@ -62,7 +62,7 @@ def decompose(control: Moments, treatment: Moments, confidence: float) -> Decomp
     """
     if any(arm.n < 2 or (arm.means <= 0).any() for arm in (control, treatment)):
         return Decomposition(dict.fromkeys(FACTORS, LogLift(None, None, None, NO_REVENUE)))
-    z = normal_quantile((1 - confidence) / 2)
+    z = float(norm.isf((1 - confidence) / 2))
     logs = np.log(treatment.means) - np.log(control.means)
     covariance = _log_covariance(control) + _log_covariance(treatment)
     factors = {}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import report
-from analysis.stats.boundaries.corrections import corrected
 from analysis.stats.boundaries.group_sequential import group_sequential_bounds, repeated_p
+from analysis.stats.boundaries.multiplicity import corrected
 from analysis.stats.comparisons import Undefined
 from analysis.stats.heterogeneity import interact
 from analysis.stats.lift import compare
