@@ -7,14 +7,15 @@ if TYPE_CHECKING:
     from analysis.reports.experiment import report
     from analysis.reports.file import analyze
     from analysis.reports.model import Report
-    from analysis.stats.lift import Lift, lift
+    from analysis.stats.comparisons.readings import Lift
+    from analysis.stats.lift import lift
     from analysis.stats.moments import Moments
 
 __all__ = ["Lift", "Moments", "Report", "analyze", "lift", "report"]
 
 # Imported when first used: statistics take a second to import, and `crosslift --help` needs none.
 _MODULES = {
-    "Lift": "analysis.stats.lift",
+    "Lift": "analysis.stats.comparisons.readings",
     "Moments": "analysis.stats.moments",
     "Report": "analysis.reports.model",
     "analyze": "analysis.reports.file",

@@ -18,8 +18,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from analysis.reports.trust_checks import ALPHA
-from analysis.stats.boundaries import multiplicity
-from analysis.stats.comparisons import Kind, Means, Proportions, Quantiles
+from analysis.stats.boundaries import confidence_sequences, multiplicity
+from analysis.stats.comparisons import Kind
+from analysis.stats.comparisons.means import Means
+from analysis.stats.comparisons.proportions import Proportions
+from analysis.stats.comparisons.quantiles import Quantiles
 from analysis.stats.covariates import adjusted
 from analysis.stats.lift import compare
 from analysis.stats.moments import Moments
@@ -241,7 +244,7 @@ def peeking(page: Page, runs: int = 2000) -> None:
     ever = {name: np.zeros((0, LOOKS), bool) for name in ("fixed-horizon p", "always-valid p")}
     n = 8000  # an arm at the end
     dice = np.random.default_rng([SEED, 5])
-    scale = multiplicity.anytime_scale(0.05, 2 * n)
+    scale = confidence_sequences.anytime_scale(0.05, 2 * n)
     for _ in page.runs(runs, "reading a hundred times"):
         alarms = {name: np.zeros(LOOKS, bool) for name in ever}
         arms = [shoppers(dice, n).net for _arm in range(2)]
@@ -251,7 +254,7 @@ def peeking(page: Page, runs: int = 2000) -> None:
                 continue
             found = Means(*(Moments.from_values(arm[:until]) for arm in arms))
             alarms["fixed-horizon p"][look] = multiplicity.own_p(found.statistic, found.degrees_of_freedom) < 0.05
-            alarms["always-valid p"][look] = multiplicity.anytime_p(found.statistic, 2 * until, scale) < 0.05
+            alarms["always-valid p"][look] = confidence_sequences.anytime_p(found.statistic, 2 * until, scale) < 0.05
         for name, one in alarms.items():
             ever[name] = np.vstack([ever[name], np.logical_or.accumulate(one)])
     done = len(next(iter(ever.values())))

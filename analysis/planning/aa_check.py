@@ -16,7 +16,10 @@ from analysis.queries.source import Source, open_source
 from analysis.queries.study import read_scope
 from analysis.queries.unit_facts import Scope, alias
 from analysis.stats.boundaries import multiplicity
-from analysis.stats.comparisons import Means, Proportions, Quantiles, Undefined
+from analysis.stats.comparisons import Undefined
+from analysis.stats.comparisons.means import Means
+from analysis.stats.comparisons.proportions import Proportions
+from analysis.stats.comparisons.quantiles import Quantiles
 from analysis.stats.moments import Floats, Moments
 from analysis.stats.orders.order_statistics import Ranked
 from analysis.stats.orders.quantiles import cluster_factor

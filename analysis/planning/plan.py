@@ -11,7 +11,7 @@ from analysis.queries.breakdowns import cells_by_place
 from analysis.queries.exposure_counts import units_by_place
 from analysis.queries.source import Source
 from analysis.queries.unit_facts import DAY_MS, Scope
-from analysis.stats.distributions import normal_quantile
+from analysis.stats.power import detectable_effect, imbalance, total_units, units_per_arm
 from experiments.declarations.metrics import CATALOGUE, Column, Metric
 from experiments.declarations.model import HOLDOUT, Experiment, Plan
 from experiments.errors import AnalysisError
@@ -20,20 +20,6 @@ from experiments.errors import AnalysisError
 TYPICAL_VARIATION = 3.0
 WEEKS = (1, 2, 4, 8)
 TOO_LONG_DAYS = 84  # twelve weeks: longer, and seasons, cookies and the shop itself have changed
-
-
-def units_per_arm(effect: float, variation: float, confidence: float, power: float) -> float:
-    """
-    Give the units that each of two equal arms needs.
-
-    Args:
-        effect: The relative effect to be seen, above 0.
-        variation: The metric's standard deviation over its mean, per unit.
-        confidence, power: Two-sided confidence, and the chance of seeing the effect; shares.
-
-    Source: 2 (z(1 - a/2) + z(power))^2 (variation / effect)^2, the normal approximation.
-    """
-    return 2 * (_quantiles(confidence, power) * variation / effect) ** 2
 
 
 def planned_units(plan: Plan) -> float:
@@ -164,10 +150,8 @@ def needs(experiment: Experiment, baseline: Baseline) -> list[Need]:
     shares = _shares(experiment)
     treatments = max(1, len(shares) - 1)
     confidence = 1 - (1 - experiment.plan.confidence) / treatments  # Bonferroni, a little above Dunnett's
-    quantiles = _quantiles(confidence, experiment.plan.power)
-    control, *others = shares
-    # (z CV)^2 (1 / n_control + 1 / n_treatment) = effect^2, for the smallest treatment
-    load = 1 / control + 1 / min(others, default=control) if control and others else math.inf
+    power = experiment.plan.power
+    load = imbalance(shares) if len(shares) > 1 else math.inf
     per_day = (
         baseline.units_per_day
         * experiment.traffic
@@ -184,8 +168,8 @@ def needs(experiment: Experiment, baseline: Baseline) -> list[Need]:
                 reason = "nobody takes part in one of its arms"
             found.append(Need(metric, role, effect, None, None, {}, reason))
             continue
-        total = (quantiles * variation / effect) ** 2 * load
-        seen = {week: quantiles * variation * math.sqrt(load / (per_day * 7 * week)) for week in WEEKS}
+        total = total_units(effect, variation, confidence, power, load)
+        seen = {week: detectable_effect(per_day * 7 * week, variation, confidence, power, load) for week in WEEKS}
         units = math.ceil(total * min([share for share in shares if share > 0]))
         found.append(Need(metric, role, effect, units, total / per_day, seen))
     return found
@@ -201,24 +185,16 @@ def advice(experiment: Experiment, found: list[Need]) -> list[str]:
         sentence = f"{need.metric}: {need.days:,.0f} days are too long; this shop has too little traffic"
         sentence += f" for {need.effect * 100:g}% in {len(arms)} arms."
         if len(arms) > 2:
-            fewer = 4 / _load(arms)
-            quantiles = _quantiles(experiment.plan.confidence, experiment.plan.power) / _family(experiment)
-            sentence += f" Two arms would take {need.days * fewer * quantiles**2:,.0f} days."
+            sentence += f" Two arms would take {need.days * _two_arms(experiment, arms):,.0f} days."
         sentences.append(sentence + f" In eight weeks an effect of {_percent(need.seen[8])} can be seen.")
     return sentences
 
 
-def _load(weights: list[float]) -> float:
-    return sum(weights) * (1 / weights[0] + 1 / min(weights[1:]))
-
-
-def _family(experiment: Experiment) -> float:
-    treatments = max(1, sum(weight > 0 for weight in experiment.weights.values()) - 1)
-    return _quantiles(1 - (1 - experiment.plan.confidence) / treatments, experiment.plan.power)
-
-
-def _quantiles(confidence: float, power: float) -> float:
-    return normal_quantile((1 - confidence) / 2) + normal_quantile(1 - power)
+def _two_arms(experiment: Experiment, weights: list[float]) -> float:
+    """Return how long two equal arms take, as a share of what all arms take."""
+    plan, treatments = experiment.plan, max(1, len(weights) - 1)
+    family = total_units(1.0, 1.0, 1 - (1 - plan.confidence) / treatments, plan.power, imbalance(weights))
+    return 2 * units_per_arm(1.0, 1.0, plan.confidence, plan.power) / family
 
 
 def _shares(experiment: Experiment) -> list[float]:

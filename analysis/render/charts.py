@@ -94,7 +94,8 @@ def decomposition(sheet: Sheet, report: Report) -> tuple[list[Chart], list[str]]
     """Draw why revenue per visitor moved, and say where that cannot be computed."""
     charts, notes = [], []
     control = report.variants[0].key
-    for key, factors in (report.decomposition or {}).items():
+    for key, parts in (report.decomposition or {}).items():
+        factors = parts.factors
         missing = next((factor.reason for factor in factors.values() if factor.reason), None)
         if missing:
             notes.append(f"{key}: cannot be computed: {missing}.")
@@ -181,12 +182,10 @@ def segment(sheet: Sheet, name: str, result: SegmentResult, report: Report) -> l
     """Draw the lift in each segment, a chart per variant."""
     level = numbers.level(report.confidence)
     charts: list[Chart] = []
-    if result.breakdown is None:
-        return charts
     for key in result.breakdown.interaction:
         rows = []
         for value, units in result.breakdown.values.items():
-            lift = units.lifts[key].lift.relative
+            lift = units.lifts[key].relative
             words = _in_words(lift.estimate, _ends(lift), numbers.share, level)
             rows.append(Row(value, lift.estimate, _ends(lift), None, words))
         if not any(row.estimate is not None for row in rows):

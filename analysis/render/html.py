@@ -286,12 +286,12 @@ def _order_values(values: Mapping[str, OrderValues], report: Report, sheet: Shee
 def _segment(name: str, segment: SegmentResult, report: Report, sheet: Sheet) -> Part:
     metric = report.metrics[segment.metric]
     rows = []
-    for value, units in segment.breakdown.values.items() if segment.breakdown else ():
+    for value, units in segment.breakdown.values.items():
         for key, corrected in units.lifts.items():
-            relative = corrected.lift.relative
+            relative = corrected.relative
             interval = numbers.share_range(relative.low, relative.high)
             share = numbers.share(relative.estimate)
-            at = messages.value(units.values[key], metric, report)
+            at = messages.value(units.value[key], metric, report)
             p_value = numbers.p(corrected.corrected_p_value)
             rows.append([value, key, f"{units.units[key]:,}", at, share, interval, p_value])
     headers = [name, "variant", "units", "value", "lift", f"{numbers.level(report.confidence)} interval", "corrected p"]
@@ -316,6 +316,6 @@ def _further(report: Report) -> Iterator[Part]:
     if report.interactions:
         notes = [messages.other_experiment(key, effects) for key, effects in report.interactions.items()]
         yield Part("With other experiments", notes=notes)
-    sentence = messages.chances(report.posterior) if report.posterior else None
+    sentence = messages.chances(report.posteriors) if report.posteriors else None
     if sentence:
         yield Part("Bayesian reading", notes=[sentence])

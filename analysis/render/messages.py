@@ -7,19 +7,19 @@ significant is never called important. tests/analysis/render/test_messages.py fo
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from analysis.render import numbers
 from analysis.render.numbers import plural
 from analysis.reports.model import (
     Check,
     CrossEffects,
+    Decomposition,
     Lift,
-    LogLift,
     MetricResult,
     OrderTotals,
     OrderValues,
-    Posterior,
+    Posteriors,
     Report,
     SegmentResult,
 )
@@ -308,10 +308,10 @@ def money(amount: float | None, currency: str) -> str:
     return numbers.NONE if amount is None else numbers.money(amount, currency)
 
 
-def decomposition(key: str, factors: Mapping[str, LogLift]) -> str | None:
+def decomposition(key: str, decomposed: Decomposition) -> str | None:
     """Say in a sentence why revenue per visitor moved; None where that cannot be computed."""
-    lifts = {name: factor.log_lift for name, factor in factors.items() if factor.log_lift is not None}
-    if len(lifts) < len(factors):
+    lifts = {name: factor.log_lift for name, factor in decomposed.factors.items() if factor.log_lift is not None}
+    if len(lifts) < len(decomposed.factors):
         return None
     changes = {name: numbers.share(math.expm1(lift)) for name, lift in lifts.items()}
     return (
@@ -332,13 +332,13 @@ def mode_sentence(key: str, arm: OrderValues) -> str | None:
     return f"{key}: the most frequent price band moved {'up' if (shift.up or 0) > (shift.down or 0) else 'down'}."
 
 
-def chances(posterior: Posterior) -> str | None:
+def chances(posteriors: Posteriors) -> str | None:
     """Say which variant has the best chances by flat priors; None where they cannot be computed."""
-    chances = {key: chance.probability_best for key, chance in posterior.variants.items()}
+    chances = {key: posterior.probability_best for key, posterior in posteriors.variants.items()}
     if None in chances.values():
         return None
     each = ", ".join(f"{key} {chance:.0%}" for key, chance in chances.items())
-    return f"Bayesian reading, with flat priors: the chance to have the best {metric_title(posterior.metric)}: {each}."
+    return f"Bayesian reading, with flat priors: the chance to have the best {metric_title(posteriors.metric)}: {each}."
 
 
 def other_experiment(key: str, effects: CrossEffects) -> str:
@@ -350,8 +350,6 @@ def other_experiment(key: str, effects: CrossEffects) -> str:
 def differs(name: str, segment: SegmentResult) -> list[str]:
     """Say for each variant whether its effect differs between segments."""
     title = metric_title(name)
-    if segment.breakdown is None:
-        return []
     return [
         f"{key}: not enough data to see whether the effect differs by {title}: {test.reason}."
         if test.corrected_p_value is None

@@ -162,8 +162,8 @@ def _print_details(report: Report, console: Console) -> None:
     for name, segment in (report.segments or {}).items():
         sentences += _differing(name, segment, report)
     sentences += [messages.other_experiment(key, effects) for key, effects in (report.interactions or {}).items()]
-    if report.posterior:
-        sentences.append(messages.chances(report.posterior))
+    if report.posteriors:
+        sentences.append(messages.chances(report.posteriors))
     console.print()
     for sentence in sentences:
         if sentence:
@@ -172,13 +172,11 @@ def _print_details(report: Report, console: Console) -> None:
 
 def _differing(name: str, segment: SegmentResult, report: Report) -> Iterator[str]:
     """Say where the effect differs between segments."""
-    if segment.breakdown is None:
-        return
     for key, test in segment.breakdown.interaction.items():
         p_value = test.corrected_p_value
         if p_value is not None and p_value < 1 - report.confidence:
             lifts = ", ".join(
-                f"{value} {numbers.share(units.lifts[key].lift.relative.estimate)}"
+                f"{value} {numbers.share(units.lifts[key].relative.estimate)}"
                 for value, units in segment.breakdown.values.items()
             )
             yield f"{key}: the effect differs by {name} (p {numbers.p(p_value)}, corrected): {lifts}."

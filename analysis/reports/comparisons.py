@@ -1,18 +1,15 @@
-"""
-The arms of a study as comparisons and checks need them: in pairs, combined over sets of weights, or in parts.
-
-And the correction of p-values over several metrics.
-"""
+"""The arms of a study as comparisons and checks need them: in pairs, over sets of weights, by segment, with other experiments."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.queries.study import Study
-from analysis.reports.model import MetricResult
-from analysis.stats.boundaries.corrections import Method, corrected
+from analysis.reports.model import Breakdown, CrossEffects, Kind, MetricResult, SegmentResult
+from analysis.stats.boundaries.multiplicity import corrected
+from analysis.stats.comparisons.readings import CorrectedP, Method
 from analysis.stats.covariates import paired, stratified
-from analysis.stats.lift import AcrossMetrics
+from analysis.stats.heterogeneity import break_down, correct_interactions, interact, split
 from analysis.stats.moments import Moments
 from experiments.declarations.metrics import Column
 
@@ -100,6 +97,33 @@ def correct_metrics(
     lifts = [(name, key, lift) for name in names for key, lift in metrics[name].lifts.items()]
     p_values = corrected([lift.simultaneous.p_value for _name, _key, lift in lifts], method)
     for (name, key, lift), p_value in zip(lifts, p_values, strict=True):
-        changed = replace(lift, across_metrics=AcrossMetrics(method, p_value))
+        changed = replace(lift, across_metrics=CorrectedP(method, p_value))
         results[name] = replace(results[name], lifts={**results[name].lifts, key: changed})
     return results
+
+
+def segment_results(study: Study, kind: Kind) -> dict[str, SegmentResult]:
+    """Compare the variants within each segment, and test whether the effect differs between segments."""
+    confidence = study.experiment.plan.confidence
+    breakdowns = {}
+    for segment in study.segments:
+        if segment.reason is not None:
+            breakdowns[segment.name] = Breakdown.without(segment.reason)
+            continue
+        moments = {value: {key: cell.moments for key, cell in cells.items()} for value, cells in segment.cells.items()}
+        breakdowns[segment.name] = break_down(split(moments, study.variants), kind, study.active, confidence)
+    corrected = correct_interactions(breakdowns)
+    return {name: SegmentResult(study.primary.name, breakdown) for name, breakdown in corrected.items()}
+
+
+def interactions(study: Study) -> Mapping[str, CrossEffects]:
+    """Test whether other experiments change the effect of this one on revenue per visitor."""
+    return {
+        other.key: interact(
+            {(pair.variant, pair.other): cell.moments for pair, cell in other.cells.items()},
+            [study.control, *study.active],
+            list(other.variants),
+            study.experiment.plan.confidence,
+        )
+        for other in study.others
+    }

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.stats.comparisons.readings import Lift, Reading
 from analysis.stats.heterogeneity import Breakdown
-from analysis.stats.lift import Lift, Reading
-from analysis.stats.posterior import Chance
+from analysis.stats.posterior import Posterior
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,29 +118,29 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """The primary metric broken down by one attribute; no breakdown where the attribute has too many values."""
+    """The primary metric broken down by one attribute."""
 
     metric: str
-    breakdown: Breakdown | None
-    reason: str | None = None
+    breakdown: Breakdown
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values."""
-        if self.breakdown is None:
-            return {"metric": self.metric, "values": {}, "interaction": {}, "reason": self.reason}
         return {"metric": self.metric, **self.breakdown.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
-class Posterior:
+class Posteriors:
     """The chances of each variant to be the best in a metric, by flat priors."""
 
     metric: str
-    variants: Mapping[str, Chance]
+    variants: Mapping[str, Posterior]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values."""
-        return {"metric": self.metric, "variants": {key: chance.to_dict() for key, chance in self.variants.items()}}
+        return {
+            "metric": self.metric,
+            "variants": {key: posterior.to_dict() for key, posterior in self.variants.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)

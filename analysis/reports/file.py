@@ -94,7 +94,7 @@ def analyze(
     first = next(iter(specs))
     if segments and specs[first].quantile is not None:
         raise AnalysisError("--segment: the first metric must be a mean, proportion or ratio, but is a quantile")
-    preload.begin()
+    preload()
     with duckdb.connect() as connection:
         rows = UnitRows(connection, Path(file), variant, unit, columns, segments, covariate)
         arms = rows.moments(range(len(columns)))

@@ -17,29 +17,28 @@ from analysis.reports.details import (
     Guardrail,
     MonthlyValue,
     OrderTotals,
-    Posterior,
+    Posteriors,
     SegmentResult,
 )
 from analysis.stats.comparisons import Kind
+from analysis.stats.comparisons.readings import ENDS, SCALES, Interval, Lift, Reading
 from analysis.stats.heterogeneity import Breakdown, CrossEffects, SegmentValue
-from analysis.stats.lift import ENDS, SCALES, Interval, Lift, Reading
 from analysis.stats.moments import Moments
-from analysis.stats.orders.decomposition import LogLift
+from analysis.stats.orders.decomposition import Decomposition, LogLift
 from analysis.stats.orders.order_values import OrderValues
-from analysis.stats.posterior import Chance
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = [
     "Breakdown",
-    "Chance",
     "Check",
     "CrossEffects",
     "CumulativePoint",
     "Curves",
     "DayPoint",
     "Decision",
+    "Decomposition",
     "Guardrail",
     "Interval",
     "Kind",
@@ -50,7 +49,7 @@ __all__ = [
     "MonthlyValue",
     "OrderTotals",
     "OrderValues",
-    "Posterior",
+    "Posteriors",
     "Reading",
     "Report",
     "SegmentResult",
@@ -179,7 +178,7 @@ class Report:
         orders: None for a file.
         earlier_exposures: Exposures of epochs that were not read, since their variants meant something else.
         strata: How many sets of weights the epochs had; with several, variants are compared within each.
-        decomposition, order_values, funnel, segments, curves, interactions, posterior: What explains the result; None where
+        decomposition, order_values, funnel, segments, curves, interactions, posteriors: What explains the result; None where
             a report has no such part.
     """
 
@@ -200,13 +199,13 @@ class Report:
     earlier_exposures: int = 0
     orders: OrderTotals | None = None
     strata: int = 1
-    decomposition: Mapping[str, Mapping[str, LogLift]] | None = None
+    decomposition: Mapping[str, Decomposition] | None = None
     order_values: Mapping[str, OrderValues] | None = None
     funnel: Mapping[str, Mapping[str, int]] | None = None
     segments: Mapping[str, SegmentResult] | None = None
     curves: Curves | None = None
     interactions: Mapping[str, CrossEffects] | None = None
-    posterior: Posterior | None = None
+    posteriors: Posteriors | None = None
 
     @property
     def is_trusted(self) -> bool:
@@ -251,7 +250,7 @@ class Report:
     def _explanations(self) -> dict[str, Any]:
         parts: dict[str, Any] = {}
         if self.decomposition is not None:
-            parts["decomposition"] = {key: _dicts(factors) for key, factors in self.decomposition.items()}
+            parts["decomposition"] = _dicts(self.decomposition)
         if self.order_values is not None:
             parts["order_values"] = _dicts(self.order_values)
         if self.funnel is not None:
@@ -265,7 +264,7 @@ class Report:
                 key: {"metric": "revenue_per_visitor", **effects.to_dict()}
                 for key, effects in self.interactions.items()
             }
-        return parts if self.posterior is None else parts | {"bayesian": self.posterior.to_dict()}
+        return parts if self.posteriors is None else parts | {"bayesian": self.posteriors.to_dict()}
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return one row for each metric and variant: value, error, and its lift over the control as read three ways."""

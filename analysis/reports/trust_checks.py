@@ -14,11 +14,11 @@ from analysis.reports import messages
 from analysis.reports.comparisons import Part, paired_arms, units_by_day, units_by_epoch
 from analysis.reports.curves import LogPoint, SinceExposure
 from analysis.reports.messages import plural
-from analysis.reports.model import Check, Figures, MetricResult, SegmentResult
+from analysis.reports.model import Check, Figures, Lift, MetricResult, SegmentResult
 from analysis.stats.comparisons import Kind
-from analysis.stats.lift import Lift, compare
+from analysis.stats.heterogeneity import fit_line
+from analysis.stats.lift import compare
 from analysis.stats.sample_ratio import anytime_ratio_p, independence_p, ratio_p
-from analysis.stats.trend import fit_line
 from experiments.declarations.metrics import BUYER
 
 ALPHA = 0.001
@@ -269,7 +269,7 @@ def _segments(evidence: Evidence) -> list[Part]:
     return [
         Part(f"{name} {value}", part.units, study.weights)
         for name, segment in evidence.segments.items()
-        if name not in derived and segment.breakdown is not None
+        if name not in derived
         for value, part in segment.breakdown.values.items()
     ]
 

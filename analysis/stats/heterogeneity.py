@@ -1,20 +1,23 @@
-"""The primary metric broken down: does the effect differ between segments, or with another experiment?"""
+"""Whether the effect on the primary metric differs between segments, with another experiment, or over time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from statsmodels.regression.linear_model import WLS
+from statsmodels.stats.meta_analysis import combine_effects
 
-from analysis.stats.boundaries.corrections import corrected
+from analysis.stats.boundaries.multiplicity import corrected
 from analysis.stats.comparisons import Kind
+from analysis.stats.comparisons.readings import Interval, Lift
 from analysis.stats.covariates import stratified
-from analysis.stats.distributions import chi_square_tail, normal_quantile
-from analysis.stats.lift import Lift, compare
-from analysis.stats.moments import Moments
+from analysis.stats.lift import compare
+from analysis.stats.moments import Floats, Moments
 
 MAX_SEGMENTS = 12
 MIN_UNITS = 2
+SMALLEST_VARIANCE = 1e-20  # of the largest
 OTHERS, UNKNOWN = "(others)", "(not given)"
 
 Split = Mapping[str, Mapping[str, Moments]]  # by value of the attribute, then by variant
@@ -22,122 +25,135 @@ Split = Mapping[str, Mapping[str, Moments]]  # by value of the attribute, then b
 
 @dataclass(frozen=True, slots=True)
 class SegmentLift:
-    """The lift of a variant within a segment; `corrected_p_value` is corrected over segments and variants (Holm)."""
+    """A variant's lift in one segment; `corrected_p_value` is corrected across segments and variants (Holm)."""
 
-    lift: Lift
+    absolute: Interval
+    relative: Interval
+    p_value: float | None
     corrected_p_value: float | None
+    reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
-        lift = self.lift
-        values = {"absolute": lift.absolute.to_dict(), "relative": lift.relative.to_dict(), "p_value": lift.p_value}
-        values["corrected_p_value"] = self.corrected_p_value
-        return values if lift.reason is None else values | {"reason": lift.reason}
+        """Return JSON values."""
+        values = _lift_dict(self) | {"corrected_p_value": self.corrected_p_value}
+        return values if self.reason is None else values | {"reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class PostStratifiedLift:
+    """A variant's lift with the segments' sizes evened out; `variance_saved` is a share of the plain lift's variance."""
+
+    absolute: Interval
+    relative: Interval
+    p_value: float | None
+    variance_saved: float | None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        values = _lift_dict(self) | ({} if self.reason is None else {"reason": self.reason})
+        return values | {"variance_saved": self.variance_saved}
+
+
+def _lift_dict(lift: SegmentLift | PostStratifiedLift) -> dict[str, Any]:
+    return {"absolute": lift.absolute.to_dict(), "relative": lift.relative.to_dict(), "p_value": lift.p_value}
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentValue:
-    """One segment: units and values by variant, the control first, and the lifts of the others."""
+    """One segment: units and the metric's value by variant, and the lifts of the variants."""
 
     units: Mapping[str, int]
-    values: Mapping[str, float | None]
+    value: Mapping[str, float | None]
     lifts: Mapping[str, SegmentLift]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
+        """Return JSON values."""
         lifts = {key: lift.to_dict() for key, lift in self.lifts.items()}
-        return {"units": dict(self.units), "value": dict(self.values), "lifts": lifts}
+        return {"units": dict(self.units), "value": dict(self.value), "lifts": lifts}
 
 
 @dataclass(frozen=True, slots=True)
 class InteractionTest:
-    """Whether the effect of a variant differs between segments; None with a reason where that cannot be tested."""
+    """
+    Whether a variant's effect is the same in all segments.
+
+    Attributes:
+        p_value: None with a reason.
+        corrected_p_value: Corrected for all interactions of a report (Holm); None before `correct_interactions`.
+    """
 
     p_value: float | None
     reason: str | None = None
     corrected_p_value: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
-        reason = {} if self.reason is None else {"reason": self.reason}
-        return {"p_value": self.p_value, **reason, "corrected_p_value": self.corrected_p_value}
-
-
-@dataclass(frozen=True, slots=True)
-class PostStratifiedLift:
-    """A lift with the sizes of the segments evened out, and the share of the variance that this saves."""
-
-    lift: Lift
-    variance_saved: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
-        lift = self.lift
-        values = {"absolute": lift.absolute.to_dict(), "relative": lift.relative.to_dict(), "p_value": lift.p_value}
-        reason = {} if lift.reason is None else {"reason": lift.reason}
-        return {**values, **reason, "variance_saved": self.variance_saved}
+        """Return JSON values."""
+        values: dict[str, Any] = {"p_value": self.p_value}
+        values |= {} if self.reason is None else {"reason": self.reason}
+        return values | {"corrected_p_value": self.corrected_p_value}
 
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
     """
-    A metric broken down by one attribute.
+    A metric by the values of one attribute.
 
     Attributes:
-        values: The segments by value, the largest first.
-        interaction: By variant, whether its effect differs between the segments.
-        post_stratified: By variant; empty with fewer than two usable segments.
+        values: By value of the attribute, the largest segment first.
+        interaction, post_stratified: By variant.
+        reason: Why there are no segments; then everything else is empty.
     """
 
     values: Mapping[str, SegmentValue]
     interaction: Mapping[str, InteractionTest]
     post_stratified: Mapping[str, PostStratifiedLift]
+    reason: str | None = None
+
+    @classmethod
+    def without(cls, reason: str) -> "Breakdown":
+        """Return a breakdown without segments."""
+        return cls({}, {}, {}, reason)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
-        return {
-            "values": {value: segment.to_dict() for value, segment in self.values.items()},
+        """Return JSON values."""
+        values: dict[str, Any] = {
+            "values": {name: segment.to_dict() for name, segment in self.values.items()},
             "interaction": {key: test.to_dict() for key, test in self.interaction.items()},
-            "post_stratified": {key: lift.to_dict() for key, lift in self.post_stratified.items()},
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """A difference of differences with its interval."""
-
-    estimate: float
-    low: float
-    high: float
+        if self.reason is not None:
+            return values | {"reason": self.reason}
+        return values | {"post_stratified": {key: lift.to_dict() for key, lift in self.post_stratified.items()}}
 
 
 @dataclass(frozen=True, slots=True)
 class CrossEffects:
     """
-    Whether two experiments change the effects of each other.
+    Whether two experiments change each other's effects.
 
     Attributes:
-        units: Those that met both.
-        p_value: Of all effects together (Wald's chi-square); None with a reason.
-        effects: By variant, then by variant of the other experiment, without the controls.
+        units: Units exposed to both.
+        p_value: One for all pairs of treatments; None with a reason.
+        effects: By this experiment's treatment and the other's: the difference of the differences.
     """
 
     units: int
     p_value: float | None
-    effects: Mapping[str, Mapping[str, Effect]]
+    effects: Mapping[str, Mapping[str, Interval]]
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
-        effects = {key: {other: asdict(effect) for other, effect in row.items()} for key, row in self.effects.items()}
-        values = {"units": self.units, "p_value": self.p_value, "effects": effects}
+        """Return JSON values."""
+        effects = {
+            key: {other: effect.to_dict() for other, effect in pairs.items()} for key, pairs in self.effects.items()
+        }
+        values: dict[str, Any] = {"units": self.units, "p_value": self.p_value, "effects": effects}
         return values if self.reason is None else values | {"reason": self.reason}
 
 
 def split(cells: Mapping[str | None, Mapping[str, Moments]], variants: Sequence[str]) -> dict[str, dict[str, Moments]]:
-    """Order segments by size, the largest first; the smallest of many are merged."""
-    columns = next((len(arm.means) for arms in cells.values() for arm in arms.values()), 1)
-    empty = Moments.zeros(0, columns)
+    """Order the values of an attribute by their units, the largest first; the smallest of many are merged."""
+    empty = Moments.zeros(0, next((len(arm.means) for arms in cells.values() for arm in arms.values()), 1))
     whole = {
         UNKNOWN if value is None else value: {key: arms.get(key, empty) for key in variants}
         for value, arms in cells.items()
@@ -152,13 +168,13 @@ def split(cells: Mapping[str | None, Mapping[str, Moments]], variants: Sequence[
 
 def break_down(by: Split, kind: Kind, active: Sequence[str], confidence: float) -> Breakdown:
     """
-    Compare the variants within every segment, and test whether the effects differ.
+    Compute every segment's lifts, whether they differ, and the lift with the segments' sizes evened out.
 
     Args:
         by: Moments of the metric, by segment and variant, the control first.
-        kind: Of the metric.
+        kind: The metric's.
         active: The variants that are compared with the control.
-        confidence: Coverage of each interval; p-values are corrected over segments and variants (Holm).
+        confidence: Coverage of each interval, in (0, 1).
     """
     control = next(iter(next(iter(by.values()))))
     lifts = {
@@ -170,48 +186,55 @@ def break_down(by: Split, kind: Kind, active: Sequence[str], confidence: float) 
         value: SegmentValue(
             {key: arm.n for key, arm in by[value].items()},
             {key: arm.value for key, arm in by[value].items()},
-            {key: SegmentLift(lift, next(p_values)) for key, lift in segment.items()},
+            {key: _segment_lift(lift, next(p_values)) for key, lift in segment.items()},
         )
         for value, segment in lifts.items()
     }
-    tests = {key: _test_interaction([(arms[control], arms[key]) for arms in by.values()]) for key in active}
-    return Breakdown(values, tests, _post_stratify(by, control, active, confidence))
+    interaction = {key: _interaction([(arms[control], arms[key]) for arms in by.values()]) for key in active}
+    return Breakdown(values, interaction, _post_stratified(by, control, active, confidence))
 
 
-def _test_interaction(pairs: Sequence[tuple[Moments, Moments]]) -> InteractionTest:
+def _segment_lift(lift: Lift, corrected_p_value: float | None) -> SegmentLift:
+    return SegmentLift(lift.absolute, lift.relative, lift.p_value, corrected_p_value, lift.reason)
+
+
+def _interaction(pairs: Sequence[tuple[Moments, Moments]]) -> InteractionTest:
     """Test whether the difference is the same in all segments: Cochran's Q (Cochran 1954, Biometrics 10, 101-129)."""
-    effects = [
+    estimates = [
         (after.value - before.value, after.variance + before.variance)
         for before, after in pairs
         if before.value is not None and after.value is not None and before.variance and after.variance
     ]
-    if len(effects) < 2:
+    if len(estimates) < 2:
         return InteractionTest(None, "fewer than two segments have a standard error")
-    values, weights = np.array([effect for effect, _ in effects]), np.array([1 / variance for _, variance in effects])
-    statistic = weights @ (values - weights @ values / weights.sum()) ** 2
-    return InteractionTest(chi_square_tail(statistic, len(effects) - 1))
+    effects, variances = np.array(estimates).T
+    centred = effects - effects.mean()  # Q does not change, and statsmodels' sum of squares cancels less
+    return InteractionTest(float(combine_effects(centred, variances).test_homogeneity().pvalue))
 
 
-def _post_stratify(by: Split, control: str, active: Sequence[str], confidence: float) -> dict[str, PostStratifiedLift]:
-    arms_of = [{key: arms[key] for key in (control, *active)} for arms in by.values()]
-    usable = [arms for arms in arms_of if all(arm.n >= MIN_UNITS for arm in arms.values())]
+def _post_stratified(
+    by: Split, control: str, active: Sequence[str], confidence: float
+) -> dict[str, PostStratifiedLift]:
+    compared = [{key: arms[key] for key in (control, *active)} for arms in by.values()]
+    usable = [arms for arms in compared if all(arm.n >= MIN_UNITS for arm in arms.values())]
     if len(usable) < 2:
         return {}
     arms = stratified(usable)
     whole = usable[0]
-    for other in usable[1:]:
-        whole = {key: whole[key] + other[key] for key in whole}
+    for segment in usable[1:]:
+        whole = {key: whole[key] + segment[key] for key in whole}
     lifts = compare("mean", arms[control], {key: arms[key] for key in active}, confidence)
-    results = {}
+    evened = {}
     for key, lift in lifts.items():
         before = (whole[control].variance or 0.0) + (whole[key].variance or 0.0)
         after = (arms[control].variance or 0.0) + (arms[key].variance or 0.0)
-        results[key] = PostStratifiedLift(lift, 1 - after / before if before else None)
-    return results
+        saved = 1 - after / before if before else None
+        evened[key] = PostStratifiedLift(lift.absolute, lift.relative, lift.p_value, saved, lift.reason)
+    return evened
 
 
 def correct_interactions(breakdowns: Mapping[str, Breakdown]) -> dict[str, Breakdown]:
-    """Correct the p-values of all interactions of a report for their number (Holm)."""
+    """Return the breakdowns of a report with the p-values of all their interactions corrected together (Holm)."""
     tests = [test for breakdown in breakdowns.values() for test in breakdown.interaction.values()]
     p_values = iter(corrected([test.p_value for test in tests], "holm"))
     return {
@@ -225,41 +248,64 @@ def correct_interactions(breakdowns: Mapping[str, Breakdown]) -> dict[str, Break
     }
 
 
-def cross_effects(
-    cells: Mapping[tuple[str, str], Moments], mine: Sequence[str], theirs: Sequence[str], confidence: float
+def interact(
+    cells: Mapping[tuple[str, str], Moments], own: Sequence[str], other: Sequence[str], confidence: float
 ) -> CrossEffects:
     """
-    Test whether two experiments change the effects of each other.
+    Test whether two experiments change each other's effects, by Wald's chi-square over all pairs of treatments.
 
     Args:
-        cells: Moments by the variants of both experiments.
-        mine, theirs: Their variants, each control first.
-        confidence: Coverage of each interval.
-
-    Returns:
-        For every pair of treatments the difference of differences with its interval, and one p for all (Wald's chi-square).
+        cells: Moments by both experiments' variants.
+        own, other: Their variants, each control first.
+        confidence: Coverage of each interval, in (0, 1).
     """
     units = sum(moments.n for moments in cells.values())
-    pairs = [(key, other) for key in mine for other in theirs]
-    if any(pair not in cells or cells[pair].n < MIN_UNITS for pair in pairs):
+    if any((key, key_2) not in cells or cells[key, key_2].n < MIN_UNITS for key in own for key_2 in other):
         return CrossEffects(units, None, {}, "not enough units met both experiments")
-    treated = [(key, other) for key in mine[1:] for other in theirs[1:]]
-    values = np.array([cells[pair].means[0] for pair in pairs])
-    variances = np.array([cells[pair].variance or 0.0 for pair in pairs])
-    contrasts = np.array([_contrast(pairs, pair, (mine[0], theirs[0])) for pair in treated])
-    differences, covariance = contrasts @ values, contrasts @ np.diag(variances) @ contrasts.T
-    errors = np.sqrt(np.diag(covariance))
-    if not errors.all():
+    contrasts = _contrasts(list(cells), own, other)
+    values = np.array([moments.means[0] for moments in cells.values()])
+    variances = np.array([moments.variance or 0.0 for moments in cells.values()])
+    if not (np.abs(contrasts) @ variances).all():
         return CrossEffects(units, None, {}, "no orders of units that met both experiments")
-    statistic = float(differences @ np.linalg.pinv(covariance) @ differences)
-    z = normal_quantile((1 - confidence) / 2)
-    effects: dict[str, dict[str, Effect]] = {key: {} for key in mine[1:]}
-    for (key, other), difference, error in zip(treated, differences, errors, strict=True):
-        effects[key][other] = Effect(float(difference), float(difference - z * error), float(difference + z * error))
-    return CrossEffects(units, chi_square_tail(statistic, len(treated)), effects)
+    # A cell in which nobody bought does not vary, and a weight must be finite.
+    weights = 1 / np.maximum(variances, SMALLEST_VARIANCE * variances.max())
+    fit = WLS(values, np.eye(len(values)), weights=weights).fit(cov_type="fixed scale")
+    tests = fit.t_test(contrasts)
+    ends = zip(np.atleast_1d(tests.effect), tests.conf_int(alpha=1 - confidence), strict=True)
+    intervals = iter([Interval(float(effect), float(low), float(high)) for effect, (low, high) in ends])
+    effects = {key: {key_2: next(intervals) for key_2 in other[1:]} for key in own[1:]}
+    p_value = float(fit.wald_test(contrasts, use_f=False, scalar=True).pvalue)
+    return CrossEffects(units, p_value, effects)
 
 
-def _contrast(pairs: Sequence[tuple[str, str]], treated: tuple[str, str], controls: tuple[str, str]) -> list[float]:
-    """Return the coefficients of a difference of differences over the cells of two experiments."""
-    signs = {treated: 1.0, (treated[0], controls[1]): -1.0, (controls[0], treated[1]): -1.0, controls: 1.0}
-    return [signs.get(pair, 0.0) for pair in pairs]
+def _contrasts(pairs: list[tuple[str, str]], own: Sequence[str], other: Sequence[str]) -> Floats:
+    """Return the differences of differences as weights of the cells: one row for each pair of treatments, shape (rows, cells)."""
+    rows = []
+    for key in own[1:]:
+        for key_2 in other[1:]:
+            row = np.zeros(len(pairs))
+            row[[pairs.index((key, key_2)), pairs.index((own[0], other[0]))]] += 1
+            row[[pairs.index((key, other[0])), pairs.index((own[0], key_2))]] -= 1
+            rows.append(row)
+    return np.array(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line through estimates; `p_value` is that of a slope of 0."""
+
+    slope: float
+    intercept: float
+    p_value: float
+
+
+def fit_line(x: Sequence[float], estimates: Sequence[float], variances: Sequence[float]) -> Line:
+    """
+    Fit a line through estimates whose variances are known, by weighted least squares.
+
+    Args:
+        x, estimates, variances: Shape (n,), n >= 2; variances above 0.
+    """
+    design = np.column_stack([np.ones(len(x)), x])
+    fit = WLS(estimates, design, weights=1 / np.asarray(variances)).fit(cov_type="fixed scale")
+    return Line(float(fit.params[1]), float(fit.params[0]), float(fit.pvalues[1]))

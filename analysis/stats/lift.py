@@ -4,169 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
-from analysis.stats.boundaries import multiplicity
+from analysis.stats.boundaries import confidence_sequences, multiplicity
 from analysis.stats.boundaries.group_sequential import group_sequential_bounds, repeated_p
-from analysis.stats.comparisons import Comparison, Kind, Means, Proportions, Quantiles, Undefined
+from analysis.stats.comparisons import Kind, Undefined
+from analysis.stats.comparisons.means import Means
+from analysis.stats.comparisons.proportions import Proportions
+from analysis.stats.comparisons.quantiles import Quantiles
+from analysis.stats.comparisons.readings import Adjusted, Interval, Lift, Look, Reading
 from analysis.stats.covariates import adjusted
 from analysis.stats.moments import Moments
 from experiments.errors import AnalysisError
 
-if TYPE_CHECKING:
-    import pandas
-
 MIN_ANYTIME_UNITS = 100
 MIN_ANYTIME_BUYERS = 30
 TOO_FEW_BUYERS = f"fewer than {MIN_ANYTIME_BUYERS} buyers in a variant"
-SCALES, ENDS = ("absolute", "relative"), ("estimate", "low", "high")
 
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """
-    An estimate with its interval.
-
-    Attributes:
-        estimate, low, high: None where it cannot be had.
-        reason: Why something is None.
-    """
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-    reason: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        shown: dict[str, Any] = {"estimate": self.estimate, "low": self.low, "high": self.high}
-        return shown if self.reason is None else shown | {"reason": self.reason}
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """
-    One way to read a comparison; p and both intervals always agree.
-
-    Attributes:
-        absolute: Treatment - control, in the metric's unit.
-        relative: (treatment - control) / |control|, a share.
-        p_value: Two-sided, of no difference.
-        reason: Why p_value is None.
-    """
-
-    absolute: Interval
-    relative: Interval
-    p_value: float | None
-    reason: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        shown = {"absolute": self.absolute.to_dict(), "relative": self.relative.to_dict(), "p_value": self.p_value}
-        return shown if self.reason is None else shown | {"reason": self.reason}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lift(Reading):
-    """
-    A comparison read in three ways; its own fields are the comparison's alone, at a fixed horizon.
-
-    Attributes:
-        simultaneous: All variants of the family at once (Dunnett); with one variant the same.
-        anytime: Holds on every day it is read, all variants of the family together.
-        adjusted: The same comparison with what the units did before taken out, where that is known.
-        capped: The same comparison with the largest and the smallest values capped, where that is asked for.
-        group_sequential: At the planned looks only, where there are any.
-        across_metrics: The family's p, held together with those of the report's other secondary metrics.
-    """
-
-    simultaneous: Reading
-    anytime: Reading
-    adjusted: Adjusted | None = None
-    capped: Capped | None = None
-    group_sequential: Look | None = None
-    across_metrics: AcrossMetrics | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        shown = Reading.to_dict(self)
-        shown |= {"simultaneous": self.simultaneous.to_dict(), "anytime": self.anytime.to_dict()}
-        for name, one in (
-            ("adjusted", self.adjusted),
-            ("capped", self.capped),
-            ("group_sequential", self.group_sequential),
-        ):
-            if one is not None:
-                shown[name] = one.to_dict()
-        return shown if self.across_metrics is None else shown | {"across_metrics": asdict(self.across_metrics)}
-
-    def to_frame(self) -> pandas.DataFrame:
-        """Give one row for each reading: p, and estimate, low and high of the absolute and the relative lift."""
-        import pandas as pd
-
-        readings = {"alone": self, "simultaneous": self.simultaneous, "anytime": self.anytime}
-        if self.adjusted is not None:
-            readings["adjusted"] = self.adjusted.lift
-        rows = {}
-        for name, one in readings.items():
-            ends = {f"{scale}_{end}": getattr(getattr(one, scale), end) for scale in SCALES for end in ENDS}
-            rows[name] = {"p_value": one.p_value, **ends}
-        return pd.DataFrame.from_dict(rows, orient="index")
-
-
-@dataclass(frozen=True, slots=True)
-class AcrossMetrics:
-    """The p-value of the family, corrected over the secondary metrics of a report by a method."""
-
-    method: str
-    p_value: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Adjusted:
-    """
-    A lift with what a covariate explains taken out.
-
-    Attributes:
-        covariate: What it was, as a merchant reads it.
-        variance_saved: The share by which the variance of the difference has shrunk; None with a reason in `lift`.
-    """
-
-    covariate: str
-    variance_saved: float | None
-    lift: Lift
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        return {"covariate": self.covariate, "variance_saved": self.variance_saved, **self.lift.to_dict()}
-
-
-@dataclass(frozen=True, slots=True)
-class Capped:
-    """A lift over values between `low` and `high`, in the metric's unit; those beyond count as the nearer of the two."""
-
-    low: float
-    high: float
-    lift: Lift
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        return {"capped_at": [self.low, self.high], **self.lift.to_dict()}
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The newest of the planned readings that has been reached: its number, how many there are, and the bound on |z|."""
-
-    number: int
-    looks: int
-    bound: float | None
-    reading: Reading
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the JSON values of the report."""
-        return {"look": self.number, "looks": self.looks, "bound": self.bound, **self.reading.to_dict()}
+Comparison = Means | Proportions | Quantiles
 
 
 def lift(control: Moments, treatment: Moments, confidence: float = 0.95, planned_units: float | None = None) -> Lift:
@@ -338,9 +193,9 @@ def _anytime(one: Comparison, control: Moments, treatment: Moments, terms: _Term
     if min(control.n, treatment.n) < MIN_ANYTIME_UNITS:
         return _blank(one, f"fewer than {MIN_ANYTIME_UNITS} units in an arm")
     units = control.n + treatment.n
-    scale = multiplicity.anytime_scale(terms.alpha, terms.planned_units)
-    p_value = min(1.0, terms.comparisons * multiplicity.anytime_p(one.statistic, units, scale))
-    return _reading(one, multiplicity.anytime_multiple(units, terms.alpha, scale), p_value)
+    scale = confidence_sequences.anytime_scale(terms.alpha, terms.planned_units)
+    p_value = min(1.0, terms.comparisons * confidence_sequences.anytime_p(one.statistic, units, scale))
+    return _reading(one, confidence_sequences.anytime_multiple(units, terms.alpha, scale), p_value)
 
 
 def _look(one: Comparison, units: int, terms: _Terms) -> Look | None:

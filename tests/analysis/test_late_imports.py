@@ -1,4 +1,4 @@
-"""Which libraries a command loads: importing SciPy's stats costs a second, statsmodels two, and no report wants either."""
+"""Which libraries a command loads: statistics take more than a second to import, so only commands that compute load them."""
 
 import subprocess
 import sys
@@ -12,7 +12,8 @@ from events.lake import export
 from tests.analysis.conftest import MARGIN, World, fill
 from tests.conftest import ROOT, WriteConfigs
 
-SLOW = {"statsmodels", "scipy.stats", "scipy.optimize", "matplotlib"}
+STATSMODELS = {"statsmodels", "scipy.stats"}
+QUERIES = [path for path in (ROOT / "analysis" / "queries").rglob("*.py") if path.name != "spark.py"]
 STATISTICAL = {"pandas", "numpy", "scipy", "statsmodels", "matplotlib", "ibis", "duckdb", "pyarrow", "sqlite_utils"}
 
 
@@ -47,24 +48,44 @@ def configs(write_configs: WriteConfigs, store_url: str) -> Path:
     return folder
 
 
-def test_a_report_in_the_terminal_loads_no_slow_library(configs: Path, store_url: str) -> None:
-    """Neither from SQLite, whose Ibis backend loads pandas, nor from Parquet, which loads none."""
-    asked = ["report", "ab", "--configs", configs, "--as-of", "2026-07-01"]
-    assert not loaded_by(*asked, "--store", store_url) & SLOW
-    lake = loaded_by(*asked, "--store", f"parquet:{configs.parent / 'lake'}")
-    assert not lake & (SLOW | {"pandas"})
-    assert {"duckdb", "scipy.special"} <= lake
+def test_a_report_in_the_terminal_computes_with_statsmodels(configs: Path, store_url: str) -> None:
+    """From SQLite and from Parquet; it draws nothing, and never loads all of `statsmodels.api`."""
+    command = ["report", "ab", "--configs", configs, "--as-of", "2026-07-01"]
+    for store in (store_url, f"parquet:{configs.parent / 'lake'}"):
+        modules = loaded_by(*command, "--store", store)
+        assert modules >= STATSMODELS
+        assert not modules & {"matplotlib", "statsmodels.api"}
 
 
-def test_a_check_against_a_store_loads_no_slow_library(configs: Path, store_url: str) -> None:
-    """It reads the traffic of weeks, and compares nothing."""
-    assert not loaded_by("check", configs, "--store", store_url) & (SLOW | {"duckdb", "rich.table"})
+def test_plan_computes_with_statsmodels(configs: Path, store_url: str) -> None:
+    """The sizes come from its power functions."""
+    assert loaded_by("plan", "ab", "--configs", configs, "--store", store_url) >= STATSMODELS
 
 
-def test_analyze_loads_no_slow_library(tmp_path: Path) -> None:
+def test_a_check_against_a_store_draws_nothing(configs: Path, store_url: str) -> None:
+    """It reads the traffic of weeks, and plans with it."""
+    assert not loaded_by("check", configs, "--store", store_url) & {
+        "duckdb",
+        "rich.table",
+        "matplotlib",
+        "statsmodels.api",
+    }
+
+
+def test_queries_load_no_statistics() -> None:
+    """They return moments; so a report can load the statistics on a thread while the first query runs."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in QUERIES]
+    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not set(run.stdout.split()) & (STATSMODELS | {"scipy.optimize"})
+
+
+def test_analyze_computes_with_statsmodels(tmp_path: Path) -> None:
     """Segments, covariates, quantiles and corrections included; DuckDB reads the file, and Ibis would only add to that."""
     rows = "".join(f"{arm},{n % 7},{n % 3},{n % 2}\n" for n in range(90) for arm in ("control", "b"))
     file = tmp_path / "a.csv"
     file.write_text(f"g,x,before,s\n{rows}")
-    told = ["--mean", "x", "--quantile", "x:0.5", "--covariate", "before", "--segment", "s", "--correction", "holm"]
-    assert not loaded_by("analyze", file, "--variant", "g", *told) & (SLOW | {"pandas", "pyarrow", "ibis"})
+    options = ["--mean", "x", "--quantile", "x:0.5", "--covariate", "before", "--segment", "s", "--correction", "holm"]
+    modules = loaded_by("analyze", file, "--variant", "g", *options)
+    assert modules >= STATSMODELS
+    assert not modules & {"matplotlib", "statsmodels.api", "ibis"}

@@ -1,30 +1,34 @@
-"""Bounds for a few readings that were planned: alpha is spent as information comes in, never twice."""
+"""
+Bounds for a few planned readings: alpha is spent as information comes in.
+
+They are ours: neither SciPy nor statsmodels has alpha spending. The normal tails come from `scipy.special`, since finding a bound
+integrates a density at hundreds of nodes again and again.
+"""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
 
-from analysis.stats.distributions import normal_quantile, normal_tail
 from analysis.stats.moments import Floats
-from analysis.stats.roots import root
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
 def spent(fraction: float, alpha: float) -> float:
     """
-    Give the two-sided error that may have been spent by a fraction of the information, the way of O'Brien and Fleming.
+    Compute the two-sided error that may be spent up to a fraction of the information, as O'Brien and Fleming's bounds do.
 
     Source: Lan and DeMets (1983), Biometrika 70, 659-663: each side spends 2 (1 - Phi(z(alpha / 4) / sqrt(t))).
     """
-    return 4 * normal_tail(normal_quantile(alpha / 4) / math.sqrt(min(1.0, fraction)))
+    return 4 * float(ndtr(ndtri(alpha / 4) / math.sqrt(min(1.0, fraction))))
 
 
 def group_sequential_bounds(fractions: Sequence[float], alpha: float) -> list[float]:
     """
-    Give the bound on |z| at each of several readings, so that all together err with probability alpha.
+    Compute the bound on |z| at each of several readings, which together err with probability alpha.
 
     Args:
         fractions: Of the planned information at each reading, rising, in (0, 1].
@@ -60,12 +64,12 @@ def _bound(nodes: Floats, density: Floats, step: float, to_spend: float, fractio
 
     if excess(40.0) > 0:
         return 40.0  # so little may be spent that no result reaches it
-    return root(excess, 0.0, 40.0, 1e-10)
+    return float(brentq(excess, 0.0, 40.0, xtol=1e-10))
 
 
 def repeated_p(statistic: float, fractions: Sequence[float]) -> float:
     """
-    Give the smallest error at which the last of several readings crosses its bound.
+    Compute the smallest error at which the last of several readings crosses its bound.
 
     Source: Jennison and Turnbull (2000), Group Sequential Methods, section 9.4: repeated p-values.
     """
@@ -78,4 +82,4 @@ def repeated_p(statistic: float, fractions: Sequence[float]) -> float:
         return 1.0
     if short(low) < 0:
         return low
-    return root(short, low, high, 1e-9)
+    return float(brentq(short, low, high, xtol=1e-9))

@@ -1,4 +1,8 @@
-"""One arm's order statistics around a quantile: the interval of the quantile, for any multiple of the standard error."""
+"""
+One variant's order statistics around a quantile: the interval of the quantile, for any multiple of the standard error.
+
+They are ours: statsmodels' `DescrStatsW.quantile` does not average the two middle values, and knows no clusters of orders.
+"""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Order values whole: mean, median, mode and the histogram; one measure of centre is the worst number of them."""
+"""Order values of every variant: mean, median, mode and histogram, since one measure of centre hides the others."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from analysis.stats.orders.quantiles import quantile
 BANDS = 30  # about so many, of a round width
 DRAWS = 2000
 SEED = 20260501
-MIN_ORDERS = 30  # fewer have no modal band worth the name
-MODAL_SHIFT_SHARE = 0.975  # of the draws
+MIN_ORDERS = 30  # of each variant, before its modal band is compared
+NO_ORDERS = "no counted orders"
 
 Values = Mapping[int, int]  # how often each value occurs, in minor units
 
@@ -28,13 +28,13 @@ class Bands:
 
     def counts(self, values: Values) -> list[int]:
         """Count the values in every band; what lies outside is in the first or the last."""
-        each, orders = (np.fromiter(part, np.int64, len(values)) for part in (values, values.values()))
-        band = ((each - self.start) // self.width).clip(0, self.count - 1)
-        found: list[int] = np.bincount(band, orders, self.count).astype(int).tolist()
-        return found
+        prices, orders = (np.fromiter(part, np.int64, len(values)) for part in (values, values.values()))
+        band = ((prices - self.start) // self.width).clip(0, self.count - 1)
+        counts: list[int] = np.bincount(band, orders, self.count).astype(int).tolist()
+        return counts
 
     def ends(self, band: int, lowest: int, highest: int) -> tuple[int, int]:
-        """Give a band's ends; the first one reaches down to the lowest value, the last one up to the highest."""
+        """Return a band's ends; the first band reaches down to the lowest value, the last band up to the highest."""
         low = self.start + band * self.width
         high = low + self.width
         return (min(low, lowest) if not band else low), (max(high, highest) if band == self.count - 1 else high)
@@ -55,26 +55,26 @@ def bands(values: Values) -> Bands:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """How many orders lie in a price band; its ends in major units."""
+class HistogramBar:
+    """The orders of one price band, whose ends are in major units."""
 
     low: float
     high: float
     orders: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
+        """Return JSON values."""
         return {"from": self.low, "to": self.high, "orders": self.orders}
 
 
 @dataclass(frozen=True, slots=True)
 class ModalShift:
     """
-    Whether the most frequent price band of a variant lies elsewhere than that of the control.
+    Whether the most frequent price band moved.
 
     Attributes:
         moved: Whether `up` or `down` is at least 97.5%; None with a reason.
-        up, down: The shares of draws in which it lies above, and below.
+        up, down: Share of the draws in which the variant's modal band lies above, below the control's.
     """
 
     moved: bool | None
@@ -83,7 +83,7 @@ class ModalShift:
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
+        """Return JSON values."""
         values: dict[str, Any] = {"moved": self.moved, "up": self.up, "down": self.down}
         return values if self.reason is None else values | {"reason": self.reason}
 
@@ -91,85 +91,93 @@ class ModalShift:
 @dataclass(frozen=True, slots=True)
 class OrderValues:
     """
-    The order values of one variant, in major units; None with a reason where it has no orders.
+    One variant's order values, in major units.
 
     Attributes:
+        mean, median, mode, mode_orders, modal_band: None with a reason where there are no orders.
         mode_orders: How many orders have the most frequent value.
         modal_band: The most frequent price band.
-        modal_band_moved: Against the control; None for the control itself.
+        modal_band_moved: Against the control's; None for the control, and where no variant has orders.
     """
 
     orders: int
-    mean: float | None
-    median: float | None
-    mode: float | None
-    mode_orders: int | None
-    modal_band: Bar | None
-    histogram: Sequence[Bar]
+    mean: float | None = None
+    median: float | None = None
+    mode: float | None = None
+    mode_orders: int | None = None
+    modal_band: HistogramBar | None = None
+    histogram: Sequence[HistogramBar] = ()
     modal_band_moved: ModalShift | None = None
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON values of the report."""
-        band = None if self.modal_band is None else [self.modal_band.low, self.modal_band.high]
+        """Return JSON values."""
+        band = self.modal_band
         values: dict[str, Any] = {"orders": self.orders, "mean": self.mean, "median": self.median, "mode": self.mode}
-        values |= {} if self.mode_orders is None else {"mode_orders": self.mode_orders}
-        values |= {"modal_band": band, "histogram": [bar.to_dict() for bar in self.histogram]}
-        values |= {} if self.reason is None else {"reason": self.reason}
+        if self.mode_orders is not None:
+            values["mode_orders"] = self.mode_orders
+        values["modal_band"] = None if band is None else [band.low, band.high]
+        values["histogram"] = [bar.to_dict() for bar in self.histogram]
+        if self.reason is not None:
+            values["reason"] = self.reason
         return (
             values if self.modal_band_moved is None else values | {"modal_band_moved": self.modal_band_moved.to_dict()}
         )
 
 
-def describe(arms: Mapping[str, Values], units: int) -> dict[str, OrderValues]:
+def describe(arms: Mapping[str, Values], minor_per_major: int) -> dict[str, OrderValues]:
     """
-    Describe the order values of every variant, in major units.
+    Describe the order values of every variant.
 
     Args:
         arms: How often each value occurs, by variant, the control first; values in minor units.
-        units: Minor units in a major one.
+        minor_per_major: Minor units in one major unit.
     """
     pooled: dict[int, int] = {}
     for values in arms.values():
         for value, orders in values.items():
             pooled[value] = pooled.get(value, 0) + orders
     if not pooled:
-        return dict.fromkeys(arms, _no_orders([]))
+        return dict.fromkeys(arms, OrderValues(0, reason=NO_ORDERS))
     shared = bands(dict(sorted(pooled.items())))
-    outermost = min(pooled), max(pooled)
-    control, *treatments = arms
-    described = {control: _describe(arms[control], shared, outermost, units)}
-    for key in treatments:
-        shift = modal_shift(shared, arms[control], arms[key])
-        described[key] = replace(_describe(arms[key], shared, outermost, units), modal_band_moved=shift)
+    edges = [shared.ends(band, min(pooled), max(pooled)) for band in range(shared.count)]
+    control, *variants = arms
+    described = {key: _describe(values, shared, edges, minor_per_major) for key, values in arms.items()}
+    for key in variants:
+        shift = modal_shift(shared.counts(arms[control]), shared.counts(arms[key]))
+        described[key] = replace(described[key], modal_band_moved=shift)
     return described
 
 
-def _no_orders(histogram: Sequence[Bar]) -> OrderValues:
-    return OrderValues(0, None, None, None, None, None, histogram, reason="no counted orders")
-
-
-def _describe(values: Values, shared: Bands, outermost: tuple[int, int], units: int) -> OrderValues:
+def _describe(values: Values, shared: Bands, edges: Sequence[tuple[int, int]], minor_per_major: int) -> OrderValues:
     n = sum(values.values())
     counts = shared.counts(values)
-    ends = [shared.ends(band, *outermost) for band in range(shared.count)]
-    histogram = [Bar(low / units, high / units, orders) for (low, high), orders in zip(ends, counts, strict=True)]
+    histogram = [
+        HistogramBar(low / minor_per_major, high / minor_per_major, orders)
+        for (low, high), orders in zip(edges, counts, strict=True)
+    ]
     if not n:
-        return _no_orders(histogram)
+        return OrderValues(0, histogram=histogram, reason=NO_ORDERS)
     mode = max(values, key=lambda value: (values[value], -value))
-    mean = sum(value * orders for value, orders in values.items()) / n / units
-    median, modal_band = quantile(values, 0.5) / units, histogram[counts.index(max(counts))]
-    return OrderValues(n, mean, median, mode / units, values[mode], modal_band, histogram)
+    return OrderValues(
+        n,
+        mean=sum(value * orders for value, orders in values.items()) / n / minor_per_major,
+        median=quantile(values, 0.5) / minor_per_major,
+        mode=mode / minor_per_major,
+        mode_orders=values[mode],
+        modal_band=histogram[counts.index(max(counts))],
+        histogram=histogram,
+    )
 
 
-def modal_shift(shared: Bands, control: Values, treatment: Values) -> ModalShift:
-    """Test whether the most frequent price band moved, by a multinomial bootstrap over the band counts."""
-    counts = [np.array(shared.counts(values), float) for values in (control, treatment)]
+def modal_shift(control: Sequence[int], treatment: Sequence[int]) -> ModalShift:
+    """Test whether the most frequent price band moved, by a multinomial bootstrap over the orders of each band."""
+    counts = [np.array(orders, float) for orders in (control, treatment)]
     if min(count.sum() for count in counts) < MIN_ORDERS:
-        return ModalShift(None, None, None, f"fewer than {MIN_ORDERS} orders in a variant")
-    dice = np.random.default_rng(SEED)
+        return ModalShift(None, None, None, f"fewer than {MIN_ORDERS} orders in an arm")
+    random = np.random.default_rng(SEED)
     before, after = (
-        dice.multinomial(int(count.sum()), count / count.sum(), size=DRAWS).argmax(axis=1) for count in counts
+        random.multinomial(int(count.sum()), count / count.sum(), size=DRAWS).argmax(axis=1) for count in counts
     )
     up, down = float((after > before).mean()), float((after < before).mean())
-    return ModalShift(max(up, down) >= MODAL_SHIFT_SHARE, up, down)
+    return ModalShift(max(up, down) >= 0.975, up, down)

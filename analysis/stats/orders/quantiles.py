@@ -5,12 +5,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 
+from scipy.stats import norm
+
 from analysis.stats.comparisons import Undefined
-from analysis.stats.distributions import normal_quantile
 from analysis.stats.moments import Moments
 from analysis.stats.orders.order_statistics import Ranked
 
-Z = normal_quantile(0.025)
+Z = float(norm.isf(0.025))
 
 
 def rank_of(values: Mapping[int, int]) -> Callable[[int], float]:

@@ -9,7 +9,8 @@ import pytest
 from click.testing import Result
 from statsmodels.stats.power import NormalIndPower
 
-from analysis.planning.plan import given_baseline, needs, units_per_arm
+from analysis.planning.plan import given_baseline, needs
+from analysis.stats.power import units_per_arm
 from events import Exposure, Order, Store
 from experiments import AnalysisError, Experiment, load
 from experiments.declarations.model import declared_dict

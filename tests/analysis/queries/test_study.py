@@ -4,7 +4,7 @@ import pickle
 from pathlib import Path
 
 from analysis.queries.study import read_study
-from analysis.reports.experiment import compute
+from analysis.reports.compute import compute
 from events import Exposure
 from experiments import load
 from tests.analysis.conftest import AT, DAY, MARGIN, NOW, World, fill
@@ -44,7 +44,6 @@ def test_a_segment_may_be_called_like_a_column(world: World, write_configs: Writ
         segments = world.report().segments
         assert segments is not None
         breakdown = segments[name].breakdown
-        assert breakdown is not None
         assert breakdown.values["a"].units == {"control": 10, "offer": 10}
-        assert breakdown.values["a"].values == {"control": 10.0, "offer": 0.0}
-        assert breakdown.values["b"].values == {"control": 0.0, "offer": 0.0}
+        assert breakdown.values["a"].value == {"control": 10.0, "offer": 0.0}
+        assert breakdown.values["b"].value == {"control": 0.0, "offer": 0.0}

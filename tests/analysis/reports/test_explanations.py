@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import report
-from analysis.stats.boundaries.corrections import corrected
 from analysis.stats.boundaries.group_sequential import group_sequential_bounds, repeated_p
+from analysis.stats.boundaries.multiplicity import corrected
 from analysis.stats.comparisons import Undefined
-from analysis.stats.heterogeneity import cross_effects
+from analysis.stats.heterogeneity import interact
 from analysis.stats.lift import compare
 from analysis.stats.moments import Moments
 from analysis.stats.orders.decomposition import decompose
 from analysis.stats.orders.order_values import bands, describe
 from analysis.stats.orders.quantiles import clustered, quantile
-from analysis.stats.posterior import read
+from analysis.stats.posterior import posteriors
 from tests.analysis.conftest import NOW, World, fill
 from tests.conftest import AB, DATA, WriteConfigs
 
@@ -74,13 +74,12 @@ def test_the_mean_hides_what_the_mode_shows() -> None:
     """A shop of $15 orders and a few large ones: mean above, mode at 15 (STATISTICS.md)."""
     control = counted([1500] * 60 + [2000] * 20 + [6000] * 20)
     offer = counted([2500] * 60 + [2000] * 20 + [6000] * 20)
-    values = describe({"control": control, "offer": offer}, 100)
-    assert (values["control"].mean, values["control"].mode, values["control"].median) == (25, 15, 15)
-    band, shift = values["control"].modal_band, values["offer"].modal_band_moved
+    found = describe({"control": control, "offer": offer}, 100)
+    assert (found["control"].mean, found["control"].mode, found["control"].median) == (25, 15, 15)
+    band = found["control"].modal_band
     assert band is not None
     assert band.low <= 15 < band.high
-    assert shift is not None
-    assert shift.moved is True
+    assert found["offer"].to_dict()["modal_band_moved"]["moved"] is True
     same = describe({"control": control, "offer": control}, 100)["offer"].modal_band_moved
     assert same is not None
     assert same.moved is False
@@ -98,11 +97,11 @@ def test_a_year_of_a_real_shop() -> None:
         ~lines["InvoiceNo"].astype(str).str.startswith("C") & (lines["Quantity"] > 0) & (lines["UnitPrice"] > 0)
     ]
     worth = (valid["Quantity"] * valid["UnitPrice"]).groupby(valid["InvoiceNo"]).sum()
-    values = describe({"control": counted((worth * 100).round())}, 100)["control"]
-    assert values.orders == 19_960
-    assert values.mean == pytest.approx(534.403, abs=5e-4)
-    assert values.median == pytest.approx(303.835, abs=5e-3)
-    assert len(values.histogram) <= 40
+    found = describe({"control": counted((worth * 100).round())}, 100)["control"]
+    assert found.orders == 19_960
+    assert found.mean == pytest.approx(534.403, abs=5e-4)
+    assert found.median == pytest.approx(303.835, abs=5e-3)
+    assert len(found.histogram) <= 40
 
 
 @settings(max_examples=60, deadline=None)
@@ -129,13 +128,13 @@ def test_the_parts_add_up() -> None:
     truth = {"conversion": math.log(1.2), "orders_per_buyer": 0.0, "average_order_value": math.log(0.9)}
     held = dict.fromkeys(truth, 0)
     for _ in range(400):
-        parts = decompose(arm(0.1, 50), {"t": arm(0.12, 45)}, 0.95)["t"]
-        assert sum(parts[name].log_lift or 0 for name in truth) == pytest.approx(parts["revenue_per_visitor"].log_lift)
+        parts = decompose(arm(0.1, 50), arm(0.12, 45), 0.95).to_dict()
+        assert sum(parts[name]["log_lift"] for name in truth) == pytest.approx(parts["revenue_per_visitor"]["log_lift"])
         for name, true in truth.items():
-            held[name] += (parts[name].low or 0) <= true <= (parts[name].high or 0)
+            held[name] += parts[name]["low"] <= true <= parts[name]["high"]
     assert all(0.92 <= count / 400 <= 0.98 for count in held.values())
     empty = Moments.zeros(10, 3)
-    assert decompose(empty, {"t": empty}, 0.95)["t"]["conversion"].reason
+    assert decompose(empty, empty, 0.95).factors["conversion"].reason
 
 
 def test_bounds_of_five_looks() -> None:
@@ -189,14 +188,14 @@ def test_corrections_across_metrics() -> None:
 def test_chances_agree_with_draws() -> None:
     """The integral against two million draws."""
     arms = {"a": (1.0, 0.1), "b": (1.1, 0.01), "c": (0.9, 0.2)}
-    found = read({key: Moments.of_estimate(100, mean, error**2) for key, (mean, error) in arms.items()})
+    found = posteriors({key: Moments.of_estimate(100, mean, error**2) for key, (mean, error) in arms.items()})
     draws = np.random.default_rng(1).normal([1.0, 1.1, 0.9], [0.1, 0.01, 0.2], (2_000_000, 3))
     for index, key in enumerate(arms):
         assert found[key].probability_best == pytest.approx((draws.argmax(axis=1) == index).mean(), abs=0.002)
         assert found[key].expected_loss == pytest.approx(draws.max(axis=1).mean() - draws[:, index].mean(), abs=0.001)
-    lower = read({"a": Moments.of_estimate(9, 1.0, 0.1), "b": Moments.of_estimate(9, 5.0, 0.1)}, "lower")
+    lower = posteriors({"a": Moments.of_estimate(9, 1.0, 0.1), "b": Moments.of_estimate(9, 5.0, 0.1)}, "lower")
     assert (lower["a"].probability_best or 0) > 0.99
-    assert read({"a": Moments.zeros(5, 1), "b": Moments.zeros(5, 1)})["a"].reason
+    assert posteriors({"a": Moments.zeros(5, 1), "b": Moments.zeros(5, 1)})["a"].reason
 
 
 def test_two_experiments_that_meddle(world: World, write_configs: WriteConfigs) -> None:
@@ -218,5 +217,5 @@ def test_two_experiments_that_meddle(world: World, write_configs: WriteConfigs) 
     assert found["p_value"] < 1e-6
     assert effect["low"] <= 3 <= effect["high"]
     flat = {(a, b): Moments.from_values(dice.normal(5, 1, 50)) for a in "xy" for b in "uv"}
-    assert (cross_effects(flat, ["x", "y"], ["u", "v"], 0.95).p_value or 0) > 0.01
-    assert cross_effects({("x", "u"): Moments.zeros(0, 1)}, ["x", "y"], ["u"], 0.95).reason
+    assert (interact(flat, ["x", "y"], ["u", "v"], 0.95).p_value or 0) > 0.01
+    assert interact({("x", "u"): Moments.zeros(0, 1)}, ["x", "y"], ["u"], 0.95).reason

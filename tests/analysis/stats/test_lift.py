@@ -13,9 +13,12 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from analysis import Lift, Moments, lift
-from analysis.stats.boundaries.multiplicity import anytime_multiple, anytime_p, anytime_scale, dunnett_normal
-from analysis.stats.comparisons import Kind, Proportions
-from analysis.stats.lift import Reading, compare
+from analysis.stats.boundaries.confidence_sequences import anytime_multiple, anytime_p, anytime_scale
+from analysis.stats.boundaries.multiplicity import dunnett_normal
+from analysis.stats.comparisons import Kind
+from analysis.stats.comparisons.proportions import Proportions
+from analysis.stats.comparisons.readings import Reading
+from analysis.stats.lift import compare
 from experiments import AnalysisError
 
 
