@@ -129,18 +129,18 @@ def _quantile_metric(
     study: Study, metric: Metric, share: float, blank: MetricResult, not_anytime: str | None
 ) -> MetricResult:
     """Compare a quantile; it cannot be combined over sets of weights, so the newest set is read."""
+    try:
+        known = {key: quantile(values, share) for key, values in study.order_values.items()}
+    except Undefined as undefined:
+        return replace(blank, reason=undefined.reason)
     unit = 10.0 ** exponent(study.currency)
     arms, reason = {}, None
     for key, values in study.order_values.items():
         try:
-            value = quantile(values, share)
-        except Undefined as undefined:
-            return replace(blank, reason=undefined.reason)
-        try:
             minor = clustered(values, share, study.orders_up_to[share].get(key))
         except Undefined as undefined:  # the value is known, its error not
             reason = f"{key}: {undefined.reason}"
-            minor = Moments.of_estimate(sum(values.values()), value, 0.0)
+            minor = Moments.of_estimate(sum(values.values()), known[key], 0.0)
         arms[key] = scaled(minor, unit)
     if reason:
         return replace(blank, moments=arms, reason=reason)
