@@ -1,6 +1,6 @@
 """Everything that a report needs to know of one experiment, read once from a store into one object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -196,7 +196,12 @@ class Study:
 
 
 def read_study(
-    url: str, configs: Configs, experiment: Experiment, as_of_ms: int, others: Sequence[Experiment] = ()
+    url: str,
+    configs: Configs,
+    experiment: Experiment,
+    as_of_ms: int,
+    others: Sequence[Experiment] = (),
+    when_open: Callable[[], None] = lambda: None,
 ) -> Study:
     """
     Read everything that a report on an experiment needs.
@@ -207,12 +212,14 @@ def read_study(
         experiment: Which one.
         as_of_ms: Later exposures and orders are not read.
         others: Experiments whose units are compared too.
+        when_open: Called once the store is open: to begin what can run while the engine works.
 
     Raises:
         StoreError: There is no store at the URL.
         AnalysisError: The store's orders are in several currencies.
     """
     with open_source(url, configs.shop) as source:
+        when_open()
         foreign = source.foreign_currencies(as_of_ms)
         if foreign:
             raise AnalysisError(

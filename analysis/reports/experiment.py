@@ -61,8 +61,9 @@ def report(
     loaded = load(configs)
     experiment = _experiment(loaded, key)
     now_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
-    preload("analysis.reports.compute")
-    study = read_study(store, loaded, experiment, now_ms, [_experiment(loaded, other) for other in others])
+    asked_too = [_experiment(loaded, other) for other in others]
+    # Not before the store is open: Spark starts Java, and a fork while another thread is inside OpenBLAS hangs both.
+    study = read_study(store, loaded, experiment, now_ms, asked_too, lambda: preload("analysis.reports.compute"))
     from analysis.reports.compute import compute  # waits for the thread
 
     return compute(study, bayesian=bayesian)

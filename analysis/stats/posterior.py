@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,12 @@ from scipy.special import ndtr
 
 from analysis.stats.moments import Floats, Moments
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(600)
+
+@cache
+def _legendre() -> tuple[Floats, Floats]:
+    """Return nodes and weights; not on import, which may run on a thread while another starts a process."""
+    nodes, weights = np.polynomial.legendre.leggauss(600)
+    return nodes, weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +68,5 @@ def _grid(means: Floats, errors: Floats) -> tuple[Floats, Floats]:
     inner = [mean + error * np.array([-10, -3, 0, 3, 10]) for mean, error in zip(means, errors, strict=True)]
     edges = np.unique(np.concatenate([[low, high], *inner]))
     half = np.diff(edges)[:, None] / 2
-    return (edges[:-1, None] + half * (1 + _NODES)).ravel(), (half * _WEIGHTS).ravel()
+    nodes, weights = _legendre()
+    return (edges[:-1, None] + half * (1 + nodes)).ravel(), (half * weights).ravel()
