@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +18,8 @@ from experiments.errors import AnalysisError, RequestError
 
 if TYPE_CHECKING:
     from analysis.reports.model import Report
+
+WATCH_EVERY_S = 2.0
 
 
 def _writable(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
@@ -44,7 +48,7 @@ as_of_option = click.option(
 @click.command()
 @click.argument("key")
 @as_of_option
-@click.option("--with", "beside", multiple=True, metavar="KEY", help="Ask whether experiment KEY changes the effect.")
+@click.option("--with", "others", multiple=True, metavar="KEY", help="Ask whether experiment KEY changes the effect.")
 @click.option("--watch", is_flag=True, help="Print again whenever the store has changed, until interrupted.")
 @click.option("--bayesian", is_flag=True, help="Give chances to be best and expected losses too, as a second voice.")
 @configs_option
@@ -54,7 +58,7 @@ as_of_option = click.option(
 def report(
     key: str,
     as_of: str | None,
-    beside: tuple[str, ...],
+    others: tuple[str, ...],
     watch: bool,
     bayesian: bool,
     configs: str,
@@ -69,12 +73,10 @@ def report(
     if watch:
         if format_ != "text" or out or as_of:
             raise click.UsageError("--watch: found --format, --out or --as-of; wanted a report of now in the terminal")
-        from analysis.dashboard.watch import watch as watch_store
-
-        watch_store(lambda: make_report(key, store_url, configs, None, beside, bayesian=bayesian), store_url, configs)
+        _watch(lambda: make_report(key, store_url, configs, None, others, bayesian=bayesian), store_url, configs)
         return
     try:
-        made = make_report(key, store_url, configs, as_of_ms, beside, bayesian=bayesian)
+        made = make_report(key, store_url, configs, as_of_ms, others, bayesian=bayesian)
     except AnalysisError as error:
         if format_ == "html" and out:  # whoever opens the file must not find it empty, or an older report in it
             from analysis.render.html import refused
@@ -162,6 +164,28 @@ def analyze(
         quantile, covariate, segment, planned_units, correction,
     )  # fmt: skip
     _show(made, format_, out)
+
+
+def _watch(make_report: Callable[[], "Report"], store_url: str, configs: str) -> None:
+    """Print a report whenever the store or the declarations have changed, until interrupted."""
+    from rich.console import Console
+
+    from analysis.queries.engines.changes import STALE_S, configs_state, store_state
+    from analysis.render.terminal import WIDTH, print_report
+
+    console = Console(file=sys.stdout, width=WIDTH, highlight=False, markup=False)
+    printed, printed_s = None, 0.0
+    try:
+        while True:
+            state = (store_state(store_url), configs_state(configs))
+            if state != printed or time.monotonic() - printed_s > STALE_S:
+                report = make_report()
+                console.clear()
+                print_report(report, console)
+                printed, printed_s = state, time.monotonic()
+            time.sleep(WATCH_EVERY_S)
+    except KeyboardInterrupt:
+        return
 
 
 def _show(made: "Report", format_: str, out: Path | None) -> None:

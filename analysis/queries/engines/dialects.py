@@ -140,8 +140,8 @@ class Sqlite(_OwnSql):
         """
         Check a sample of the rows.
 
-        SQLite supposes that few rows have a value, and goes by an index, row by row, which takes ten times as long where it is most
-        of them.
+        SQLite supposes that few rows have a value, and goes by an index, row by row, which takes ten times as long
+        where it is most of them.
         """
         name, connection = table.get_name(), self.backend.con
         last = connection.execute(f'SELECT max(rowid) FROM "{name}"').fetchone()[0] or 0  # noqa: S608
