@@ -121,3 +121,8 @@ def test_plan_and_lints_from_history(run: Run, store: Store, write_configs: Writ
     )
     salted = write_configs("salted", ab=AB.replace("status: running", "status: running\nsalt: other"))
     assert "[changed-salt]" in run("check", salted, "--store", store.url).output
+
+
+def test_check_uses_correct_plurals(run: Run, write_configs: WriteConfigs) -> None:
+    """Of experiments, products and warnings."""
+    assert "1 experiment, no products, no faults, 1 warning." in run("check", write_configs()).output
