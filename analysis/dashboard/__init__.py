@@ -1,1 +1,1 @@
-"""The dashboard: a second web app, on a loopback port of its own, never the public one. It reads, and changes nothing."""
+"""The dashboard: a second web app on a loopback port of its own. It only reads."""

@@ -1,4 +1,4 @@
-"""Who may look: one token, sessions that this process keeps, and forms that only its own pages can send."""
+"""Access to the dashboard: one token, sessions in this process, and forms that only its own pages can send."""
 
 import hmac
 import secrets
@@ -10,8 +10,10 @@ from flask import Flask, Response, abort, redirect, render_template, request, se
 from flask.sessions import SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 
+from analysis.render import messages
+
 LIFETIME_S = 12 * 3600
-TRIES, TRIES_S = 5, 60.0  # wrong tokens before a pause, and how long it lasts
+MAX_ATTEMPTS, PAUSE_S = 5, 60.0  # wrong tokens before a pause, and its length
 _OPEN = ("get_login", "post_login", "get_style", "get_health")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
@@ -23,47 +25,49 @@ _HEADERS = {
 
 
 class _Sessions(SecureCookieSessionInterface):
-    """Cookies that a browser sends over TLS only, where TLS is; on the loopback address itself there is none."""
+    """Session cookies that are limited to TLS where the browser uses TLS; the loopback address itself has none."""
 
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002
         return bool(request.is_secure)
 
 
-class _Door:
-    """The sessions that are open, and the wrong tokens of the last minute."""
+class _OpenSessions:
+    """The open sessions, and the wrong tokens of the last minute."""
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
-        self._ends: dict[str, float] = {}
-        self._wrong: deque[float] = deque(maxlen=TRIES)
+        self._expires_s: dict[str, float] = {}
+        self._wrong: deque[float] = deque(maxlen=MAX_ATTEMPTS)
 
     def pause_s(self) -> int:
-        """Give how long no token is taken, after too many wrong ones."""
-        if len(self._wrong) < TRIES:
+        """Return for how long no token is accepted, after too many wrong ones."""
+        if len(self._wrong) < MAX_ATTEMPTS:
             return 0
-        return max(0, round(self._wrong[0] + TRIES_S - time.monotonic()))
+        return max(0, round(self._wrong[0] + PAUSE_S - time.monotonic()))
 
-    def opened(self, token: str) -> str | None:
-        """Give a new session's id where the token is right."""
+    def open(self, token: str) -> str | None:
+        """Return the id of a new session; None where the token is wrong."""
         if not hmac.compare_digest(token.strip().encode(), self._token):
             self._wrong.append(time.monotonic())
             return None
         now = time.monotonic()
-        self._ends = {one: end for one, end in self._ends.items() if end > now}
-        opened = secrets.token_urlsafe(24)
-        self._ends[opened] = now + LIFETIME_S
-        return opened
+        self._expires_s = {
+            session_id: expires_s for session_id, expires_s in self._expires_s.items() if expires_s > now
+        }
+        session_id = secrets.token_urlsafe(24)
+        self._expires_s[session_id] = now + LIFETIME_S
+        return session_id
 
-    def is_open(self, name: object) -> bool:
-        return isinstance(name, str) and self._ends.get(name, 0.0) > time.monotonic()
+    def is_open(self, session_id: object) -> bool:
+        return isinstance(session_id, str) and self._expires_s.get(session_id, 0.0) > time.monotonic()
 
-    def close(self, name: object) -> None:
-        self._ends.pop(str(name), None)
+    def close(self, session_id: object) -> None:
+        self._expires_s.pop(str(session_id), None)
 
 
 def add_access(app: Flask, token: str) -> None:
-    """Let nobody see anything without the token; `POST /login` and `POST /logout` are all that changes state."""
-    door = _Door(token)
+    """Require a session for every page; only `POST /login` and `POST /logout` change state."""
+    sessions = _OpenSessions(token)
     app.secret_key = secrets.token_bytes(32)
     app.session_interface = _Sessions()
     app.config.update(
@@ -72,15 +76,15 @@ def add_access(app: Flask, token: str) -> None:
         SESSION_COOKIE_SAMESITE="Strict",
         PERMANENT_SESSION_LIFETIME=timedelta(seconds=LIFETIME_S),
         MAX_CONTENT_LENGTH=10_000,
-        # A page elsewhere whose name is made to lead here is not let in.
+        # Against DNS rebinding: a foreign name that resolves to this machine is refused.
         TRUSTED_HOSTS=["127.0.0.1", "localhost", "[::1]"],
     )
 
     @app.before_request
     def check() -> ResponseReturnValue | None:
-        if not request.host or request.endpoint in _OPEN:  # a host that is not trusted is refused by being asked for
+        if not request.host or request.endpoint in _OPEN:  # reading an untrusted host refuses it
             return None
-        if not door.is_open(session.get("id")):
+        if not sessions.is_open(session.get("id")):
             return redirect(url_for("get_login"), 303) if request.method in ("GET", "HEAD") else abort(403)
         if request.method == "POST":
             _check_form()
@@ -92,41 +96,41 @@ def add_access(app: Flask, token: str) -> None:
             response.headers.setdefault(name, value)
         return response
 
-    _add_forms(app, door)
-    app.jinja_env.globals["form_mark"] = form_mark
+    _add_forms(app, sessions)
+    app.jinja_env.globals["form_token"] = form_token
 
 
-def _add_forms(app: Flask, door: _Door) -> None:
+def _add_forms(app: Flask, sessions: _OpenSessions) -> None:
     @app.get("/login")
     def get_login() -> str:
-        """Ask for the token."""
+        """The form that asks for the token."""
         return _login_page("")
 
     @app.post("/login")
     def post_login() -> ResponseReturnValue:
-        """Form with token -> a session, and on to the list; 403 for a wrong one, 429 after too many."""
+        """Form with a token -> a session, and a redirect to the list; 403 for a wrong token, 429 after too many."""
         _check_form()
-        pause_s = door.pause_s()
+        pause_s = sessions.pause_s()
         if pause_s:
-            return _login_page(f"Too many wrong tokens: try again in {pause_s} s."), 429, {"Retry-After": str(pause_s)}
-        opened = door.opened(request.form.get("token", ""))
-        if opened is None:
-            return _login_page("That is not the token that `crosslift dashboard` printed."), 403
+            return _login_page(messages.ACCESS_PAUSED.format(seconds=pause_s)), 429, {"Retry-After": str(pause_s)}
+        session_id = sessions.open(request.form.get("token", ""))
+        if session_id is None:
+            return _login_page(messages.ACCESS_REFUSED), 403
         session.clear()
         session.permanent = True
-        session["id"] = opened
+        session["id"] = session_id
         return redirect(url_for("get_list"), 303)
 
     @app.post("/logout")
     def post_logout() -> ResponseReturnValue:
         """Close the session."""
-        door.close(session.get("id"))
+        sessions.close(session.get("id"))
         session.clear()
         return redirect(url_for("get_login"), 303)
 
 
-def form_mark() -> str:
-    """Give what a form of this session carries, so that no other page can send it."""
+def form_token() -> str:
+    """Return the secret that forms of this session carry, so that no other page can send them (CSRF)."""
     if "form" not in session:
         session["form"] = secrets.token_urlsafe(18)
     return str(session["form"])
@@ -137,6 +141,6 @@ def _login_page(fault: str) -> str:
 
 
 def _check_form() -> None:
-    sent, kept = request.form.get("form", ""), session.get("form")
-    if not isinstance(kept, str) or not hmac.compare_digest(sent.encode(), kept.encode()):
+    sent, expected = request.form.get("form", ""), session.get("form")
+    if not isinstance(expected, str) or not hmac.compare_digest(sent.encode(), expected.encode()):
         abort(403)

@@ -1,4 +1,4 @@
-"""What a running `crosslift serve` says of itself: events it rejected, and declarations that it does not serve."""
+"""The status of a running `crosslift serve`: rejected events, and declarations that it does not serve."""
 
 import http.client
 import json
@@ -6,19 +6,21 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from analysis.render import messages
+
 TIMEOUT_S = 1.0
 _EVENTS = re.compile(r'^crosslift_events_total\{outcome="(\w+)"\} ([0-9.e+]+)$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServerStatus:
     """
-    A server's state.
+    The status of a server.
 
     Attributes:
-        events: Events since it was started, by outcome: accepted, duplicate, rejected.
+        events: Events since its start, by outcome: accepted, duplicate, rejected.
         reload_error: Why changed declarations are not served.
-        fault: Why the server cannot be asked.
+        fault: Why the status could not be read.
     """
 
     events: dict[str, int] = field(default_factory=dict)
@@ -26,14 +28,15 @@ class Serving:
     fault: str | None = None
 
 
-def ask(address: str) -> Serving:
-    """Ask a server at `http://HOST:PORT`."""
+def read_server_status(address: str) -> ServerStatus:
+    """Read the status of a server at `http://HOST:PORT`."""
     try:
-        ready = json.loads(_get(address, "/readyz"))
+        readiness = json.loads(_get(address, "/readyz"))
         metrics = _get(address, "/metrics").decode()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return Serving(fault=f"{address} cannot be asked: {error}")
-    return Serving({outcome: int(float(n)) for outcome, n in _EVENTS.findall(metrics)}, ready.get("reload_error"))
+        return ServerStatus(fault=messages.SERVER_UNREACHABLE.format(address=address, error=error))
+    events = {outcome: int(float(n)) for outcome, n in _EVENTS.findall(metrics)}
+    return ServerStatus(events, readiness.get("reload_error"))
 
 
 def _get(address: str, path: str) -> bytes:

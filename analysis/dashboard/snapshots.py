@@ -1,12 +1,13 @@
-"""What the dashboard shows, worked out in a process of its own: reports, declarations, and how the data are coming in."""
+"""Snapshots of what the dashboard shows, computed in a process of its own: reports, declarations, and how data arrive."""
 
 import difflib
 import json
+import logging
 import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -24,20 +25,29 @@ from experiments.errors import CrossliftError
 
 MINUTES = 60
 MINUTE_MS = 60_000
-MAX_HELD = 20  # of the quarantine, the newest
+MAX_QUARANTINED = 20  # groups of payloads, the largest first
+LOG = logging.getLogger("crosslift.dashboard")
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """The declarations as they stand now; `error` where they cannot be read."""
+class DeclaredExperiment:
+    """What the list shows of a declaration."""
 
-    experiments: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # title and status by key
+    title: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredExperiments:
+    """The declarations as they are now, by key; `error` where they cannot be read."""
+
+    experiments: Mapping[str, DeclaredExperiment] = field(default_factory=dict)
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
-    """One stored declaration, and what changed since the one before: lines that begin with `+`, `-` or a space."""
+class EpochChange:
+    """A stored declaration, and what changed since the previous one: lines that begin with `+`, `-` or a space."""
 
     number: int
     declared_at_ms: int
@@ -45,164 +55,197 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ExperimentSnapshot:
     """
-    An experiment at a glance and whole.
+    An experiment as the list, its report page and its declaration page show it.
 
     Attributes:
-        headline, decision: Of the verdict; None where there is none.
+        as_of_ms: The time of the report.
+        headline, decision: Of the verdict; the decision is None where there is none.
         failed: Trust checks that failed.
-        sample_ratio: What that check found.
-        body: The report as HTML, or why there is none.
-        declaration: As it stands in the folder, as YAML.
-        took_s: How long it took to work out.
+        sample_ratio: The detail of that check.
+        units: All exposed units.
+        body: The report as HTML, or the reason why there is none.
+        declaration: As it is in the folder, in YAML.
+        took_s: How long the computation took.
     """
 
     key: str
-    headline: str
-    decision: str | None
-    failed: Sequence[str]
-    sample_ratio: str
-    units: int
-    body: str
-    declaration: str
-    variants: Sequence[str]
-    epochs: Sequence[Epoch]
     as_of_ms: int
-    took_s: float
+    headline: str = messages.REFUSED
+    decision: str | None = None
+    failed: Sequence[str] = ()
+    sample_ratio: str = ""
+    units: int = 0
+    body: str = ""
+    declaration: str = ""
+    variants: Sequence[str] = ()
+    epochs: Sequence[EpochChange] = ()
+    took_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Arriving:
+class QuarantineCount:
+    """How many payloads of a source were put in quarantine for the same reason."""
+
+    source: str
+    reason: str
+    payloads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
     """
-    How the data of the last hour are coming in.
+    How data arrived in the last hour.
 
     Attributes:
-        charts: Exposures a minute by experiment.
+        charts: Exposures per minute, by experiment.
         last_ms: The newest exposure of each experiment.
-        orders: All orders by what becomes of them.
-        held: How many payloads could not be understood, by source and reason.
+        orders: All orders, counted or not.
+        quarantined: Payloads that could not be understood.
         error: Why none of this could be read.
     """
 
     charts: Mapping[str, Chart] = field(default_factory=dict)
     last_ms: Mapping[str, int] = field(default_factory=dict)
     orders: OrderTotals = field(default_factory=OrderTotals)
-    held: Sequence[tuple[str, str, int]] = ()
+    quarantined: Sequence[QuarantineCount] = ()
     error: str | None = None
 
 
-def begin_work(dashboard: int) -> None:
-    """Leave the processor to the pages, and end this process when the dashboard (its process id) is gone, however it went."""
+def start_worker(dashboard: int) -> None:
+    """Give the processor to the pages first, and end this process when the dashboard (its process id) has ended in any way."""
     os.nice(10)
 
-    def watch() -> None:
+    def end_with_parent() -> None:
         while os.getppid() == dashboard:
             time.sleep(0.5)
         os._exit(1)
 
-    threading.Thread(target=watch, name="crosslift-parent", daemon=True).start()
+    threading.Thread(target=end_with_parent, name="crosslift-parent", daemon=True).start()
 
 
-def read_declared(configs: str) -> Declared:
-    """Give what is declared, or why it cannot be read."""
+def read_declared(configs: str) -> DeclaredExperiments:
+    """Read the declarations, or the reason why they cannot be read."""
     try:
         loaded = load(configs)
     except (CrossliftError, OSError) as error:
-        return Declared(error=str(error))
-    found = {key: (one.title, one.status) for key, one in loaded.experiments.items()}
+        return DeclaredExperiments(error=str(error))
+    except Exception as error:
+        LOG.exception("the declarations cannot be shown")
+        return DeclaredExperiments(error=_unexpected(error))
+    declared = list(loaded.experiments.values())
     if loaded.shop.holdout:
-        whole = holdout_experiment(loaded.shop)
-        found[whole.key] = whole.title, whole.status
-    return Declared(found)
+        declared.append(holdout_experiment(loaded.shop))
+    return DeclaredExperiments({one.key: DeclaredExperiment(one.title, one.status) for one in declared})
 
 
-def look(key: str, store: str, configs: str) -> Shown:
-    """Work one experiment out; what cannot be had says why."""
-    began, as_of_ms = time.monotonic(), time.time_ns() // 1_000_000
-    declaration, variants, epochs = "", [], []
+def take_snapshot(key: str, store: str, configs: str) -> ExperimentSnapshot:
+    """Compute the snapshot of an experiment; any fault becomes the reason why it has no report."""
+    started_s = time.monotonic()
+    snapshot = ExperimentSnapshot(key, time.time_ns() // 1_000_000)
     try:
-        loaded = load(configs)
-        if key in loaded.experiments:
-            experiment = loaded.experiments[key]
-            declaration, variants = _yaml(declared_dict(experiment)), list(experiment.variants)
-        with open_source(store, loaded.shop) as source:
-            epochs = _epochs(source, key)
-        made = report(key, store, configs, as_of_ms)
+        snapshot = _with_declaration(snapshot, store, configs)
+        snapshot = _with_report(snapshot, store, configs)
     except CrossliftError as error:
-        body = html.refusal(key, str(error))
-        took_s = time.monotonic() - began
-        return Shown(key, messages.REFUSED, None, [], "", 0, body, declaration, variants, epochs, as_of_ms, took_s)
-    return Shown(
-        key=key,
-        headline=messages.headline(made),
-        decision=made.verdict.decision if made.verdict else None,
-        failed=[check.name for check in messages.failed(made)],
-        sample_ratio=next((check.detail for check in made.checks if check.name == "sample_ratio"), ""),
-        units=sum(row.units for row in made.variants),
-        body=html.body(made),
-        declaration=declaration,
-        variants=variants,
-        epochs=epochs,
-        as_of_ms=as_of_ms,
-        took_s=time.monotonic() - began,
+        snapshot = replace(snapshot, body=html.refusal(key, str(error)))
+    except Exception as error:  # a fault of one experiment must not hide the others
+        LOG.exception("%s: the report failed", key)
+        snapshot = replace(snapshot, body=html.refusal(key, _unexpected(error)))
+    return replace(snapshot, took_s=time.monotonic() - started_s)
+
+
+def _with_declaration(snapshot: ExperimentSnapshot, store: str, configs: str) -> ExperimentSnapshot:
+    loaded = load(configs)
+    if snapshot.key in loaded.experiments:
+        experiment = loaded.experiments[snapshot.key]
+        declaration = _yaml(declared_dict(experiment))
+        snapshot = replace(snapshot, declaration=declaration, variants=list(experiment.variants))
+    with open_source(store, loaded.shop) as source:
+        return replace(snapshot, epochs=_epoch_changes(source, snapshot.key))
+
+
+def _with_report(snapshot: ExperimentSnapshot, store: str, configs: str) -> ExperimentSnapshot:
+    result = report(snapshot.key, store, configs, snapshot.as_of_ms)
+    return replace(
+        snapshot,
+        headline=messages.headline(result),
+        decision=result.verdict.decision if result.verdict else None,
+        failed=[check.name for check in messages.failed(result)],
+        sample_ratio=next((check.detail for check in result.checks if check.name == "sample_ratio"), ""),
+        units=sum(variant.units for variant in result.variants),
+        body=html.body(result),
     )
 
 
-def look_at_arrival(store: str, configs: str) -> Arriving:
-    """Work out how the data are coming in."""
+def read_arrivals(store: str, configs: str) -> Arrivals:
+    """Read how data arrive, or the reason why that cannot be read."""
     now_ms = time.time_ns() // 1_000_000
     try:
         with open_source(store, load(configs).shop) as source:
-            seen = _per_minute(source, now_ms)
+            minutes = _exposures_per_minute(source, now_ms)
             traffic = source.traffic(now_ms)
-            counts = order_counts(source, "visitor_id", now_ms)
-            held = source.table("quarantine")
-            rows = source.rows(held.group_by("source", "reason").aggregate(n=held.count()))
+            orders = order_counts(source, "visitor_id", now_ms)
+            quarantined = _quarantine_counts(source)
     except CrossliftError as error:
-        return Arriving(error=str(error))
+        return Arrivals(error=str(error))
+    except Exception as error:
+        LOG.exception("the data quality cannot be shown")
+        return Arrivals(error=_unexpected(error))
     sheet = Sheet("arrival")
-    charts = {key: _chart(sheet, key, variants) for key, variants in sorted(seen.items())}
-    most = sorted(rows, key=lambda row: -int(row["n"]))[:MAX_HELD]
-    told = [(str(row["source"]), str(row["reason"])[:300], int(row["n"])) for row in most]
-    return Arriving(charts, {key: of_key.last_ms for key, of_key in traffic.items()}, _totals(counts), told)
+    charts = {key: _chart(sheet, key, variants) for key, variants in sorted(minutes.items())}
+    last_ms = {key: exposures.last_ms for key, exposures in traffic.items()}
+    return Arrivals(charts, last_ms, _totals(orders), quarantined)
+
+
+def _unexpected(error: Exception) -> str:
+    """Return the sentence that a page shows for a fault that nobody foresaw."""
+    return messages.UNEXPECTED.format(kind=type(error).__name__, error=error)
 
 
 def _totals(counts: OrderCounts) -> OrderTotals:
-    """Return the orders of the whole store, whichever experiment they belong to."""
+    """Return the orders of the whole store, of any experiment or none."""
     return OrderTotals(counts.known, 0, counts.without_unit, counts.unverified, counts.excluded, counts.from_sources)
 
 
-def _per_minute(source: Source, now_ms: int) -> dict[str, dict[str, list[int]]]:
-    """Count the exposures of each of the last minutes, by experiment and variant; the last one is now."""
+def _quarantine_counts(source: Source) -> list[QuarantineCount]:
+    table = source.table("quarantine")
+    rows = source.rows(table.group_by("source", "reason").aggregate(n=table.count()))
+    counts = [QuarantineCount(str(row["source"]), str(row["reason"])[:300], int(row["n"])) for row in rows]
+    return sorted(counts, key=lambda count: -count.payloads)[:MAX_QUARANTINED]
+
+
+def _exposures_per_minute(source: Source, now_ms: int) -> dict[str, dict[str, list[int]]]:
+    """Count the exposures in each of the last minutes, by experiment and variant; the last minute is the current one."""
     start = (now_ms // MINUTE_MS - MINUTES + 1) * MINUTE_MS
     table = source.table("exposures")
     recent = table.filter(table.exposed_at_ms >= start, table.exposed_at_ms <= now_ms)
     at = recent.exposed_at_ms - recent.exposed_at_ms % MINUTE_MS
     rows = source.rows(recent.group_by("experiment", "variant", at=at).aggregate(n=recent.count()))
-    found: dict[str, dict[str, list[int]]] = {}
+    counts: dict[str, dict[str, list[int]]] = {}
     for row in sorted(rows, key=lambda row: row["variant"]):
-        minutes = found.setdefault(row["experiment"], {}).setdefault(row["variant"], [0] * MINUTES)
+        minutes = counts.setdefault(row["experiment"], {}).setdefault(row["variant"], [0] * MINUTES)
         minutes[(int(row["at"]) - start) // MINUTE_MS] += int(row["n"])
-    return found
+    return counts
 
 
 def _chart(sheet: Sheet, key: str, variants: Mapping[str, list[int]]) -> Chart:
-    told = "; ".join(f"{variant} {sum(minutes):,} in the hour" for variant, minutes in variants.items())
-    return plots.minutes(sheet, f"{key}: exposures a minute by variant, last {MINUTES} minutes", variants, f"{told}.")
+    title = messages.PER_MINUTE_CHART.format(key=key, minutes=MINUTES)
+    sums = ", ".join(f"{variant} {sum(minutes):,}" for variant, minutes in variants.items())
+    return plots.minutes(sheet, title, variants, messages.PER_HOUR.format(variants=sums))
 
 
-def _epochs(source: Source, key: str) -> list[Epoch]:
+def _epoch_changes(source: Source, key: str) -> list[EpochChange]:
     table = source.table("epochs")
     rows = source.rows(table.filter(table.experiment == key).order_by("epoch"))
-    found, before = [], ""
+    epochs, previous = [], ""
     for row in rows:
         text = _yaml(json.loads(row["declaration"]))
-        lines = difflib.unified_diff(before.splitlines(), text.splitlines(), lineterm="", n=2)
-        changes = [line for line in lines if not line.startswith(("---", "+++", "@@"))] if before else []
-        found.append(Epoch(int(row["epoch"]), int(row["declared_at_ms"]), changes))
-        before = text
-    return found[::-1]
+        lines = difflib.unified_diff(previous.splitlines(), text.splitlines(), lineterm="", n=2)
+        changes = [line for line in lines if not line.startswith(("---", "+++", "@@"))] if previous else []
+        epochs.append(EpochChange(int(row["epoch"]), int(row["declared_at_ms"]), changes))
+        previous = text
+    return epochs[::-1]
 
 
 def _yaml(declared: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Before the start: how many units, how long, and do the shop's own data cry wolf."""
+"""Planning: how many units and days an experiment needs, and A/A tests on the shop's own data."""

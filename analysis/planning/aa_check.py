@@ -1,4 +1,4 @@
-"""A thousand fake A/A tests on the shop's own data: how often each metric would cry wolf."""
+"""A/A tests on the shop's own data: how often each metric raises a false alarm."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ MAX_ACTIVE = 2_000_000
 @dataclass(frozen=True, slots=True)
 class ErrorRate:
     """
-    One metric's false alarms.
+    The false alarms of one metric.
 
     Attributes:
-        tests: A/A tests that could be read; 0 with a reason.
+        tests: A/A tests with a p-value; 0 with a reason.
         alarms: Of those, with p below 5%.
-        expected: Between which shares 99.9% of the counts fall when 5% is true; None without tests.
+        expected: The range of the rate in 99.9% of runs where the true rate is 5%; None without tests.
     """
 
     metric: str
@@ -58,23 +58,23 @@ class ErrorRate:
     @property
     def sound(self) -> bool | None:
         """
-        Whether the rate is no more than chance allows for 5%; None where nothing could be read.
+        Whether the rate is within random variation of 5%, or below; None without tests.
 
-        Fewer are no fault: where prices stand on few points, a quantile cannot err in exactly 5%, and errs less.
+        Fewer alarms are no fault: with few distinct prices, a quantile cannot have exactly 5%, and has less.
         """
         return None if self.rate is None or not self.expected else self.rate <= self.expected[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give JSON values."""
-        shown = {
+        """Return JSON values."""
+        values: dict[str, Any] = {
             "metric": self.metric,
             "tests": self.tests,
             "alarms": self.alarms,
             "rate": self.rate,
             "sound": self.sound,
+            "expected": self.expected,
         }
-        shown |= {"expected": self.expected}
-        return shown if self.reason is None else shown | {"reason": self.reason}
+        return values if self.reason is None else values | {"reason": self.reason}
 
 
 def aa_check(
@@ -87,23 +87,23 @@ def aa_check(
     progress: Callable[[int], object] | None = None,
 ) -> list[ErrorRate]:
     """
-    Split the units of an experiment into two random halves, again and again, and count false alarms.
+    Split the units of an experiment into two random halves many times, and count false alarms.
 
-    Nothing differs between the halves, so a sound metric alarms in 5% of the tests. All variants' units are put together.
+    The halves do not differ, so a sound metric raises an alarm in 5% of the tests. The units of all variants are pooled.
 
     Args:
-        key: The experiment whose units and metrics are taken.
+        key: The experiment whose units and metrics are used.
         store: URL of the store.
         configs: Folder of the declarations.
         tests: How many splits.
         seed: The same seed gives the same splits.
-        as_of_ms: Read nothing later; now unless given.
-        progress: Told how many tests are done.
+        as_of_ms: Read nothing later; now by default.
+        progress: Called with the number of finished tests.
 
-    Only the units that did anything are read into memory; those that did nothing are zeros, of which each half gets a number.
+    Only active units are read into memory. The others are zeros; each half gets a random number of them.
 
     Raises:
-        AnalysisError: Too few or too many units, or metrics without a way to split them.
+        AnalysisError: Too few or too many units.
     """
     loaded = load(configs)
     metrics = metrics_of(loaded.experiment(key))
@@ -111,40 +111,41 @@ def aa_check(
         experiment = loaded.experiment(key)
         scope, _epochs, _declared = read_scope(source, loaded, experiment, now_ms() if as_of_ms is None else as_of_ms)
         values, units, columns = _read(source, scope, metrics)
-        orders = _orders(source, scope) if any(one.quantile is not None for one in metrics.values()) else None
+        orders = _orders(source, scope) if any(metric.quantile is not None for metric in metrics.values()) else None
     if units < 4:
-        raise AnalysisError(f"{key}: found {units} units; wanted at least 4 to split")
+        raise AnalysisError(f"{key}: must have at least 4 units to split, got {units}")
     return split_and_test(metrics, values, units, columns, tests, seed, orders, progress)
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Order values in rising order, and the number of the unit that each is of."""
+    """Order values in rising order, and the index of each order's unit."""
 
     values: Floats
     units: NDArray[np.intp]
 
-    def quantile(self, halves: NDArray[np.bool_], share: float) -> Ranked:
-        """Give the order statistics of some units' orders; `halves` says of every unit whether it is one."""
-        mine = halves[self.units]
-        at = np.flatnonzero(mine)
+    def quantile(self, is_member: NDArray[np.bool_], share: float) -> Ranked:
+        """Return the order statistics of the orders of some units; `is_member` has shape (units,)."""
+        at = np.flatnonzero(is_member[self.units])
         if not len(at):
             raise Undefined("a half without orders")
         sorted_values = self.values[at]
         plain = Ranked(len(at), share, 1.0, lambda rank: float(sorted_values[rank - 1]))
-        orders = np.bincount(self.units[at], minlength=len(halves))[halves].astype(float)
-        under = np.bincount(self.units[at[sorted_values <= plain.value]], minlength=len(halves))[halves].astype(float)
+        orders = np.bincount(self.units[at], minlength=len(is_member))[is_member].astype(float)
+        under = np.bincount(self.units[at[sorted_values <= plain.value]], minlength=len(is_member))[is_member].astype(
+            float
+        )
         factor = cluster_factor(Moments.from_values(under, orders), len(at))
         return Ranked(len(at), share, factor, plain.at)
 
 
 def _orders(source: Source, scope: Scope) -> Orders:
-    told = breakdowns.orders_inside(source, scope)
-    rows = source.rows(told.select("unit_id", "minor"))
-    numbers = {unit: index for index, unit in enumerate(sorted({row["unit_id"] for row in rows}))}
+    orders = breakdowns.orders_inside(source, scope)
+    rows = source.rows(orders.select("unit_id", "minor"))
+    indices = {unit: index for index, unit in enumerate(sorted({row["unit_id"] for row in rows}))}
     rows.sort(key=lambda row: row["minor"])
     return Orders(
-        np.array([row["minor"] for row in rows], float), np.array([numbers[row["unit_id"]] for row in rows], np.intp)
+        np.array([row["minor"] for row in rows], float), np.array([indices[row["unit_id"]] for row in rows], np.intp)
     )
 
 
@@ -160,7 +161,7 @@ def _read(source: Source, scope: Scope, metrics: Mapping[str, Metric]) -> tuple[
     )
     if len(rows) > MAX_ACTIVE:
         raise AnalysisError(
-            f"{scope.experiment}: found more than {MAX_ACTIVE:,} units with orders; wanted fewer, such as an earlier --as-of"
+            f"{scope.experiment}: must have at most {MAX_ACTIVE:,} active units; use an earlier --as-of"
         )
     values = np.array([[float(row[f"c{index}"]) for index in range(len(columns))] for row in rows])
     return values.reshape(len(rows), len(columns)), units, columns
@@ -177,49 +178,49 @@ def split_and_test(
     progress: Callable[[int], object] | None = None,
 ) -> list[ErrorRate]:
     """
-    Run A/A tests over units that are given.
+    Run A/A tests over units in memory.
 
     Args:
         metrics: By name.
-        values: Shape (active units, columns): of the units that did anything.
-        units: All units.
-        columns: What the columns of values are.
-        orders: Where one of the metrics is a quantile.
+        values: Shape (active units, columns).
+        units: The number of all units.
+        columns: The meaning of the columns of values.
+        orders: Needed for quantile metrics.
         tests, seed, progress: See `aa_check`.
     """
-    dice = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     k = len(columns)
     centres = values.mean(axis=0) if len(values) else np.zeros(k)
     centred = values - centres
     pairs = [(i, j) for i in range(k) for j in range(i, k)]
     products = np.stack([centred[:, i] * centred[:, j] for i, j in pairs], axis=1) if k else np.zeros((len(values), 0))
     totals, all_products = centred.sum(axis=0), products.sum(axis=0)
-    alarms, read = dict.fromkeys(metrics, 0), dict.fromkeys(metrics, 0)
+    alarms, tested = dict.fromkeys(metrics, 0), dict.fromkeys(metrics, 0)
     for start in range(0, tests, BATCH):
         size = min(BATCH, tests - start)
-        halves = dice.integers(0, 2, size=(size, len(values)), dtype=np.int8).astype(np.float64)
-        idle = dice.binomial(units - len(values), 0.5, size=size)
+        halves = random.integers(0, 2, size=(size, len(values)), dtype=np.int8).astype(np.float64)
+        idle = random.binomial(units - len(values), 0.5, size=size)
         counts, sums, crosses = halves.sum(axis=1), halves @ centred, halves @ products
         for test in range(size):
-            one = _arm(int(counts[test]), int(idle[test]), sums[test], crosses[test], centres, pairs)
-            other = _arm(
+            first = _half(int(counts[test]), int(idle[test]), sums[test], crosses[test], centres, pairs)
+            second = _half(
                 len(values) - int(counts[test]), units - len(values) - int(idle[test]),
                 totals - sums[test], all_products - crosses[test], centres, pairs,
             )  # fmt: skip
             for name, metric in metrics.items():
                 if metric.quantile is None:
-                    p_value = _p(metric, one, other, columns)
+                    p_value = _p(metric, first, second, columns)
                 else:
-                    p_value = _quantile_p(orders, metric.quantile, dice)
+                    p_value = _quantile_p(orders, metric.quantile, random)
                 if p_value is not None:
-                    read[name] += 1
+                    tested[name] += 1
                     alarms[name] += p_value < ALPHA
         if progress:
             progress(start + size)
-    return [_rate(name, read[name], alarms[name]) for name in metrics]
+    return [_rate(name, tested[name], alarms[name]) for name in metrics]
 
 
-def _arm(
+def _half(
     active: int, idle: int, sums: Floats, crosses: Floats, centres: Floats, pairs: Sequence[tuple[int, int]]
 ) -> Moments:
     k = len(centres)
@@ -229,10 +230,10 @@ def _arm(
     return Moments.from_centred_sums(active, sums, matrix, centres) + Moments.zeros(idle, k)
 
 
-def _quantile_p(orders: Orders | None, share: float, dice: np.random.Generator) -> float | None:
+def _quantile_p(orders: Orders | None, share: float, random: np.random.Generator) -> float | None:
     if orders is None or not len(orders.values):
         return None
-    half = dice.integers(0, 2, size=int(orders.units.max()) + 1, dtype=np.int8).astype(bool)
+    half = random.integers(0, 2, size=int(orders.units.max()) + 1, dtype=np.int8).astype(bool)
     try:
         comparison = Quantiles(orders.quantile(half, share), orders.quantile(~half, share))
     except Undefined:
@@ -240,11 +241,11 @@ def _quantile_p(orders: Orders | None, share: float, dice: np.random.Generator) 
     return multiplicity.own_p(comparison.statistic, comparison.degrees_of_freedom)
 
 
-def _p(metric: Metric, one: Moments, other: Moments, columns: Sequence[Column]) -> float | None:
+def _p(metric: Metric, first: Moments, second: Moments, columns: Sequence[Column]) -> float | None:
     at = [columns.index(column) for column in metric.columns]
     try:
         kind = Proportions if metric.kind == "proportion" else Means
-        comparison = kind(one.pick(at), other.pick(at))
+        comparison = kind(first.pick(at), second.pick(at))
     except Undefined:
         return None
     return multiplicity.own_p(comparison.statistic, comparison.degrees_of_freedom)

@@ -65,7 +65,7 @@ class TrustCheck:
     Attributes:
         name: As JSON names it.
         label: What readers see.
-        fails_when, likely_cause: Its row in docs/reading.md.
+        fails_when, likely_cause: Its row in docs/statistics.md.
         run: From the evidence to the outcome.
     """
 
@@ -360,11 +360,11 @@ TRUST_CHECKS = (
 
 
 def documentation() -> str:
-    """Write the table of checks in docs/reading.md: `python -m analysis.reports.trust_checks` prints it."""
+    """Return the table of checks in docs/statistics.md: `python -m analysis.reports.trust_checks` prints it."""
     lines = ["| check | fails when | likely cause |", "|---|---|---|"]
     lines += [f"| {check.name} | {check.fails_when} | {check.likely_cause} |" for check in TRUST_CHECKS]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    print(documentation())  # noqa: T201  written for docs/reading.md
+    print(documentation())  # noqa: T201  written for docs/statistics.md

@@ -1,4 +1,4 @@
-"""Planning: reference sizes, agreement with statsmodels, and plain words for small shops."""
+"""Planning: reference sizes, agreement with statsmodels, and advice for small shops."""
 
 import json
 import math
@@ -30,11 +30,11 @@ def test_reference_sizes() -> None:
 
 
 def test_sizes_agree_with_statsmodels() -> None:
-    """The power that comes out is the power that was asked for."""
+    """Statsmodels computes the requested power from our size."""
     for effect, variation, power in ((0.05, 3.0, 0.8), (0.2, 8.0, 0.9)):
         units = units_per_arm(effect, variation, 0.95, power)
-        found = NormalIndPower().power(effect / variation, units, 0.05, alternative="two-sided")
-        assert found == pytest.approx(power, abs=1e-6)
+        computed = NormalIndPower().power(effect / variation, units, 0.05, alternative="two-sided")
+        assert computed == pytest.approx(power, abs=1e-6)
 
 
 def experiment(**fields: object) -> Experiment:
@@ -42,8 +42,8 @@ def experiment(**fields: object) -> Experiment:
     return Experiment.model_validate({"key": "e", "title": "", "variants": variants, **fields})
 
 
-def test_needs_follow_arms_layers_and_guardrails() -> None:
-    """Half the traffic takes twice the days; guardrails ask for themselves; the effect seen shrinks with the root of time."""
+def test_needs_follow_variants_layers_and_guardrails() -> None:
+    """Half the traffic takes twice the days; guardrails have needs of their own; the detectable effect shrinks with the root of time."""
     baseline = given_baseline(1000, 0.05)
     whole = needs(experiment(metrics={"guardrails": {"conversion": "-2%"}}), baseline)
     half = needs(experiment(layer={"name": "l", "from": "0%", "to": "50%"}), baseline)
@@ -56,22 +56,22 @@ def test_needs_follow_arms_layers_and_guardrails() -> None:
 
 
 @pytest.mark.parametrize("rates", [(0, 0.1, 1), (10, 0, 1), (10, 1, 1), (10, 0.1, 0), (float("nan"), 0.1, 1)])
-def test_rates_that_cannot_be_are_refused(rates: tuple[float, float, float]) -> None:
-    """Nothing is planned from them."""
-    with pytest.raises(AnalysisError, match="wanted numbers above 0"):
+def test_impossible_rates_are_refused(rates: tuple[float, float, float]) -> None:
+    """The message names the option."""
+    with pytest.raises(AnalysisError, match=r"^--[a-z-]+: must be above 0"):
         given_baseline(*rates)
 
 
-def test_plan_from_given_rates(run: Run, tmp_path: Path) -> None:
-    """Text and JSON; a small shop is told so, and what would do."""
+def test_plan_from_rates_of_the_command_line(run: Run, tmp_path: Path) -> None:
+    """Text and JSON; a shop with too little traffic reads so, and what it can do."""
     arguments = ("plan", "product-page-placement", "--configs", ROOT / "configs", "--visitors-per-day", 500)
     text = run(*arguments, "--conversion", "3%")
     assert text.exit_code == 0
     assert max(map(len, text.output.splitlines())) <= 100
     assert "too little traffic" in text.output
-    assert "Two arms would take" in text.output
-    found = json.loads(run(*arguments, "--conversion", "3%", "--format", "json").output)
-    assert found["needs"][0]["effect_seen_after_weeks"].keys() == {"1", "2", "4", "8"}
+    assert "With two variants it takes" in text.output
+    plan = json.loads(run(*arguments, "--conversion", "3%", "--format", "json").output)
+    assert plan["needs"][0]["effect_seen_after_weeks"].keys() == {"1", "2", "4", "8"}
     rich = run(
         "plan", "bundle-vs-separate", "--configs", ROOT / "configs", "--visitors-per-day", 90000, "--conversion", "0.1"
     )
@@ -84,22 +84,22 @@ def test_plan_from_given_rates(run: Run, tmp_path: Path) -> None:
         assert run(*wrong).exit_code == 2
 
 
-def test_what_cannot_be_told_is_not_called_enough(run: Run, store: Store, write_configs: WriteConfigs) -> None:
-    """No orders, nobody in traffic, no store: words, never a traceback or a false promise."""
+def test_missing_data_are_not_reported_as_enough_traffic(run: Run, store: Store, write_configs: WriteConfigs) -> None:
+    """No orders, no traffic, no store: a message, never a traceback."""
     configs = write_configs()
     store.open_epoch("ab", declared_dict(load(configs).experiments["ab"]), AT)
     store.write([Exposure(experiment="ab", unit_id="u", variant="control", exposed_at_ms=AT)])
-    told = run("plan", "ab", "--configs", configs, "--store", store.url)
-    assert (told.exit_code, "nothing can be told" in told.output) == (0, True)
+    result = run("plan", "ab", "--configs", configs, "--store", store.url)
+    assert (result.exit_code, "nothing can be told" in result.output) == (0, True)
     closed = write_configs("closed", ab=AB.replace("status: running", "status: running\ntraffic: 0%"))
     rates = ("--visitors-per-day", 100, "--conversion", "3%")
-    assert "nobody takes part" in run("plan", "ab", "--configs", closed, *rates).output
+    assert "no visitor takes part" in run("plan", "ab", "--configs", closed, *rates).output
     assert run("plan", "ab", "--configs", configs, *rates, "--order-value-variation", "1e200").exit_code == 2
     assert run("check", configs, "--store", "sqlite:///nowhere.db").exit_code == 2
 
 
 def test_plan_and_lints_from_history(run: Run, store: Store, write_configs: WriteConfigs) -> None:
-    """The store's own traffic and orders; too little of it, or a salt that changed, is warned of."""
+    """From the store's own traffic and orders; too little traffic and a changed salt are warnings."""
     configs = write_configs()
     store.open_epoch("ab", declared_dict(load(configs).experiments["ab"]), AT)
     for number in range(2000):
@@ -107,13 +107,13 @@ def test_plan_and_lints_from_history(run: Run, store: Store, write_configs: Writ
         variant = "control" if number % 2 else "offer"
         store.write([Exposure(experiment="ab", unit_id=unit, variant=variant, exposed_at_ms=at)])
         if number % 10 < 2:
-            told = {"order_id": unit, "unit_id": unit, "ordered_at_ms": at, "updated_at_ms": at, "currency": "USD"}
-            store.write([Order.model_validate({**told, "gross_minor": 1000 + number})])
+            order = {"order_id": unit, "unit_id": unit, "ordered_at_ms": at, "updated_at_ms": at, "currency": "USD"}
+            store.write([Order.model_validate({**order, "gross_minor": 1000 + number})])
     common = ("--configs", configs, "--store", store.url)
-    found = json.loads(run("plan", "ab", *common, "--format", "json").output)
-    assert found["units_per_day"] == pytest.approx(2000 / 14, rel=0.01)
-    assert "2,000 exposures of ab over 14 days" in found["origin"]
-    assert found["needs"][0]["units_per_arm"] > 1000
+    plan = json.loads(run("plan", "ab", *common, "--format", "json").output)
+    assert plan["units_per_day"] == pytest.approx(2000 / 14, rel=0.01)
+    assert "2,000 exposures of ab over 14 days" in plan["origin"]
+    assert plan["needs"][0]["units_per_arm"] > 1000
     warned = run("check", configs, "--store", store.url)
     assert (warned.exit_code, "[too-little-traffic]" in warned.output, "[changed-salt]" in warned.output) == (
         0,
@@ -122,3 +122,8 @@ def test_plan_and_lints_from_history(run: Run, store: Store, write_configs: Writ
     )
     salted = write_configs("salted", ab=AB.replace("status: running", "status: running\nsalt: other"))
     assert "[changed-salt]" in run("check", salted, "--store", store.url).output
+
+
+def test_check_uses_correct_plurals(run: Run, write_configs: WriteConfigs) -> None:
+    """Of experiments, products and warnings."""
+    assert "1 experiment, no products, no faults, 1 warning." in run("check", write_configs()).output

@@ -11,6 +11,7 @@ from analysis.reports.curves import LogPoint
 from analysis.reports.trust_checks import (
     bots,
     cost_coverage,
+    documentation,
     novelty,
     pre_period,
     sample_ratio,
@@ -22,7 +23,7 @@ from analysis.stats.moments import Moments
 from analysis.stats.sample_ratio import anytime_ratio_p
 from events import Exposure, Order
 from tests.analysis.conftest import AT, DAY, MARGIN, World, fill
-from tests.conftest import WriteConfigs
+from tests.conftest import ROOT, WriteConfigs
 
 EVEN = {"control": 1.0, "offer": 1.0}
 
@@ -40,6 +41,11 @@ def test_all_checks_are_there(world: World) -> None:
         "sample_ratio", "multiple_exposure", "unmatched_orders", "pre_period", "bots", "cost_coverage", "too_good", "novelty",
     ]  # fmt: skip
     assert world.report().is_trusted
+
+
+def test_the_documentation_lists_the_checks() -> None:
+    """`python -m analysis.reports.trust_checks` prints the table in docs/statistics.md."""
+    assert documentation() in (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
 
 
 def test_a_day_on_which_an_arm_was_lost(world: World) -> None:

@@ -1,18 +1,18 @@
-// Puts a newer page in the place of an older one, as soon as there is one. Without it, reloading does the same.
-let seen = null;
+// Replaces the page by a newer one as soon as there is one. Without this script, reloading does the same.
+let current = null;
 setInterval(async () => {
   try {
-    const answer = await fetch("/version");
-    if (answer.redirected) return location.reload();
-    const version = await answer.text();
-    if (!answer.ok || version === seen) return;
-    if (seen !== null) {
+    const response = await fetch("/version");
+    if (response.redirected) return location.reload();
+    const version = await response.text();
+    if (!response.ok || version === current) return;
+    if (current !== null) {
       const page = await (await fetch(location.href)).text();
       const main = new DOMParser().parseFromString(page, "text/html").querySelector("main");
       document.querySelector("main").replaceChildren(...main.childNodes);
     }
-    seen = version;
+    current = version;
   } catch {
-    // The dashboard is away; the next turn will tell.
+    // The dashboard does not answer; try again at the next turn.
   }
 }, 2000);
