@@ -315,7 +315,7 @@ def decomposition(key: str, decomposed: Decomposition) -> str | None:
         return None
     changes = {name: numbers.share(math.expm1(lift)) for name, lift in lifts.items()}
     return (
-        f"{key}: {changes['revenue_per_visitor']} revenue per visitor = {changes['conversion']} conversion × "
+        f"{key}: {changes['revenue_per_visitor']} revenue = {changes['conversion']} conversion × "
         f"{changes['orders_per_buyer']} orders per buyer × {changes['average_order_value']} order value"
     )
 
