@@ -1,7 +1,7 @@
 """
-Apache Spark over the lake that `crosslift export` writes: one application on a standalone cluster for each connection.
+Apache Spark on the lake that `crosslift export` writes: each connection is one application on a standalone cluster.
 
-The driver is a Java process, which ends with the connection. What it prints goes to a file, not to the terminal.
+The driver is a Java process that ends with the connection. Its output goes to a file, not to the terminal.
 """
 
 import ipaddress
@@ -26,40 +26,40 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SQL_TYPES = {"integer": "BIGINT", "text": "STRING"}
-ANSWER_S = 40.0  # within which a cluster takes an application and does its first task
+ANSWER_S = 40.0  # limit for a cluster to accept an application and finish its first task
 
 
 @contextmanager
 def connected(store: SparkUrl) -> Iterator[Any]:
     """
-    Run an application on a cluster, with a view of every table of the lake; give its Ibis backend.
+    Run an application on a cluster, with a view of every table of the lake, and yield its Ibis backend.
 
     Raises:
-        StoreError: There is no lake, no cluster that does anything, no Java or no PySpark.
+        StoreError: There is no lake, no working cluster, no Java or no PySpark.
     """
     if store.folder is not None and not (store.folder / MANIFEST).is_file():
-        raise StoreError(f"--store: found no {MANIFEST} in {store.folder}; wanted a lake that `crosslift export` wrote")
+        raise StoreError(f"--store: {store.folder} must be a lake that `crosslift export` wrote, but has no {MANIFEST}")
     try:
         import ibis.backends.pyspark
     except ImportError as error:
         raise missing_extra("Spark", "spark", error) from None
     _refuse_unreachable(store)
     with tempfile.TemporaryDirectory(prefix="crosslift-spark-") as folder, _session(store, Path(folder)) as session:
-        _show_tables(session, store)
+        _create_views(session, store)
         yield ibis.pyspark.connect(session)
 
 
 def materialise(backend: Any, query: str, name: str) -> None:
-    """Keep a query's rows on the workers, in memory as far as it goes, under a name."""
+    """Cache the rows of a query on the workers, in memory as far as possible, as a view."""
     backend.raw_sql(query).cache().createOrReplaceTempView(name)
 
 
 def fetch(backend: Any, query: str) -> list[Any]:
     """
-    Run a query, and give its rows.
+    Run a query, and return its rows.
 
     Raises:
-        StoreError: The cluster gave up.
+        StoreError: The query failed.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -67,21 +67,23 @@ def fetch(backend: Any, query: str) -> list[Any]:
     try:
         return _collect(backend.raw_sql(query))
     except (PySparkException, Py4JError) as error:
-        raise StoreError(f"--store: Spark gave up: {_first_line(error)}") from None
+        raise StoreError(f"--store: the query failed in Spark: {_first_line(error)}") from None
 
 
 def _collect(frame: "DataFrame") -> list[Any]:
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # PySpark leaves sockets to be collected
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # PySpark does not close its sockets
         return list(frame.collect())
 
 
 def _refuse_unreachable(store: SparkUrl) -> None:
-    """Spark itself would go on trying for a minute."""
+    """Check that the master answers: Spark itself tries for a minute."""
     try:
         socket.create_connection((store.host, store.port), timeout=5).close()
     except (OSError, OverflowError) as error:
-        found = f"found nothing that answers at {store.host}:{store.port} ({error})"
-        raise StoreError(f"--store: {found}; wanted the master of a Spark cluster") from None
+        address = f"{store.host}:{store.port}"
+        raise StoreError(
+            f"--store: must name the master of a Spark cluster, but {address} does not answer: {error}"
+        ) from None
 
 
 def _settings(store: SparkUrl, folder: Path) -> "SparkConf":
@@ -92,12 +94,12 @@ def _settings(store: SparkUrl, folder: Path) -> "SparkConf":
         "spark.app.name": "crosslift",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.sql.warehouse.dir": f"file://{folder}/warehouse",  # else a folder appears where the command is run
+        "spark.sql.warehouse.dir": f"file://{folder}/warehouse",  # else Spark makes a folder in the working directory
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",
-        # What is kept goes into as few parts as its size asks for: else every query has 200 tasks over it.
+        # Cached rows get as few partitions as their size needs: else every query runs 200 tasks on them.
         "spark.sql.optimizer.canChangeCachedPlanOutputPartitioning": "true",
-        # The driver plans, and ends with the report: a better compiler would cost it twice the time.
+        # The driver only plans, and ends with the report: the optimizing compiler would double its time.
         "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }
     if ipaddress.ip_address(socket.gethostbyname(store.host)).is_loopback:
@@ -115,24 +117,24 @@ def _session(store: SparkUrl, folder: Path) -> Iterator["SparkSession"]:
 
     settings, log = _settings(store, folder), folder / "driver.log"
     with _driver(settings, log) as gateway:
-        deadline = threading.Timer(ANSWER_S, gateway.proc.kill)  # there is no other way to interrupt what waits
+        deadline = threading.Timer(ANSWER_S, gateway.proc.kill)  # nothing else interrupts a waiting driver
         deadline.start()
         interrupted = signal.getsignal(signal.SIGINT)
         try:
             session = SparkSession(SparkContext(conf=settings, gateway=gateway))
             _collect(session.range(1))
         except (PySparkException, Py4JError, OSError) as error:
-            told = _last_words(log) or _first_line(error)
-            found = f"found no cluster at {store.host}:{store.port} that takes work ({told})"
-            raise StoreError(f"--store: {found}; wanted a master with a worker that is free, of Spark 4.0") from None
+            cause = _logged_error(log) or _first_line(error)
+            needed = f"{store.host}:{store.port} must be the master of a Spark 4.0 cluster with a free worker"
+            raise StoreError(f"--store: {needed}, but the application did not start: {cause}") from None
         finally:
             deadline.cancel()
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, interrupted)  # Spark's own handler outlives it, and fails then
+                signal.signal(signal.SIGINT, interrupted)  # Spark's own handler stays after its end, and would fail
         try:
             yield session
         finally:
-            with warnings.catch_warnings(action="ignore"):  # that the driver is gone already
+            with warnings.catch_warnings(action="ignore"):  # the driver may have ended
                 session.stop()
 
 
@@ -144,18 +146,18 @@ def _driver(settings: "SparkConf", log: Path) -> Iterator[Any]:
     from pyspark.java_gateway import launch_gateway
 
     if SparkContext._gateway is not None:
-        raise StoreError("--store: found another Spark application in this process; wanted one at a time")
+        raise StoreError("--store: this process already runs a Spark application; run one at a time")
     try:
         with log.open("wb") as output:
             gateway = launch_gateway(settings, {"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]
     except PySparkRuntimeError as error:
-        told = _last_words(log) or _first_line(error)
-        raise StoreError(f"--store: found no Java that runs Spark ({told}); wanted Java 17 or newer") from None
+        cause = _logged_error(log) or _first_line(error)
+        raise StoreError(f"--store: Spark needs Java 17 or newer, but it did not start: {cause}") from None
     try:
         yield gateway
     finally:
         gateway.shutdown()
-        gateway.proc.stdin.close()  # which the driver ends with
+        gateway.proc.stdin.close()  # the driver ends with its input
         try:
             gateway.proc.wait(20)
         except subprocess.TimeoutExpired:
@@ -164,24 +166,26 @@ def _driver(settings: "SparkConf", log: Path) -> Iterator[Any]:
         SparkContext._gateway = SparkContext._jvm = None
 
 
-def _show_tables(session: "SparkSession", store: SparkUrl) -> None:
-    """Make a view of every table's files, or of no rows where it has none."""
+def _create_views(session: "SparkSession", store: SparkUrl) -> None:
+    """Create a view of the files of every table, without rows for a table without files."""
     if not _has(session, store, MANIFEST):
-        raise StoreError(f"--store: found no {MANIFEST} in {store.lake}; wanted a lake that `crosslift export` wrote")
+        raise StoreError(f"--store: {store.lake} must be a lake that `crosslift export` wrote, but has no {MANIFEST}")
     for name, table in TABLES.items():
         columns = {column.name: SQL_TYPES[column.kind] for column in table.columns}
         if _has(session, store, name):
-            read = session.read.schema(", ".join(f"{one} {kind}" for one, kind in columns.items()))
+            read = session.read.schema(", ".join(f"{column} {kind}" for column, kind in columns.items()))
             rows = read.option("recursiveFileLookup", True).parquet(_path(store, name))
         elif name == "repeats":
             rows = session.sql(REPEATS)
         else:
-            rows = session.range(0).selectExpr(*(f"CAST(NULL AS {kind}) AS {one}" for one, kind in columns.items()))
+            rows = session.range(0).selectExpr(
+                *(f"CAST(NULL AS {kind}) AS {column}" for column, kind in columns.items())
+            )
         rows.createOrReplaceTempView(name)
 
 
 def _has(session: "SparkSession", store: SparkUrl, name: str) -> bool:
-    """Tell whether a lake has a file or folder, wherever the lake is."""
+    """Check whether a lake has a file or folder, on any file system."""
     from py4j.protocol import Py4JError
     from pyspark.errors import AnalysisException, PySparkException
 
@@ -197,7 +201,7 @@ def _has(session: "SparkSession", store: SparkUrl, name: str) -> bool:
 
 
 def _path(store: SparkUrl, name: str) -> str:
-    """Return where Spark finds a part of the lake; characters that would match others stand for themselves."""
+    """Return the path of a part of the lake for Spark, with wildcards escaped."""
     root = store.lake.rstrip("/") if store.folder is None else f"file://{store.folder}"
     return re.sub(r"([\\*?\[\]{}])", r"\\\1", f"{root}/{name}")
 
@@ -206,9 +210,9 @@ def _first_line(error: object) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _last_words(log: Path) -> str:
-    """Give the first error that a driver printed, or else its last warning, or else its last line."""
+def _logged_error(log: Path) -> str:
+    """Return the first error in a driver's log, or else its last warning, or else its last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    errors, warned = ([line for line in lines if f" {level} " in line] for level in ("ERROR", "WARN"))
-    told = [*lines[-1:], *warned[-1:], *errors[:1]]
-    return re.sub(r"^[\d/: ]+", "", told[-1]) if told else ""
+    errors, cautions = ([line for line in lines if f" {level} " in line] for level in ("ERROR", "WARN"))
+    candidates = [*lines[-1:], *cautions[-1:], *errors[:1]]
+    return re.sub(r"^[\d/: ]+", "", candidates[-1]) if candidates else ""

@@ -253,7 +253,7 @@ def test_who_answers_and_is_no_cluster_is_given_up(two_weights: Story, monkeypat
     monkeypatch.setattr(spark, "ANSWER_S", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"spark://127.0.0.1:{silent.getsockname()[1]}?lake={two_weights.lake}"
-        with pytest.raises(StoreError, match=r"found no cluster .*; wanted a master with a worker that is free"):
+        with pytest.raises(StoreError, match=r"must be the master of a Spark 4.0 cluster with a free worker"):
             two_weights.report(url)
 
 
@@ -282,8 +282,8 @@ def crosslift(*arguments: str, configs: Path, **environment: str) -> subprocess.
         ("spark://127.0.0.1?lake=LAKE", "must be spark://HOST:PORT\\?lake=DIR"),
         ("spark://127.0.0.1:7077", "must be spark://HOST:PORT\\?lake=DIR"),
         ("spark://me:hidden@127.0.0.1:7077?lake=LAKE", "got .spark://127.0.0.1:7077"),
-        ("spark://127.0.0.1:7077?lake=/no/such/lake", "found no manifest.json in /no/such/lake; wanted a lake"),
-        ("spark://127.0.0.1:1?lake=LAKE", "found nothing that answers at 127.0.0.1:1 .*; wanted the master"),
+        ("spark://127.0.0.1:7077?lake=/no/such/lake", "/no/such/lake must be a lake .* but has no manifest.json"),
+        ("spark://127.0.0.1:1?lake=LAKE", "must name the master of a Spark cluster, but 127.0.0.1:1 does not answer"),
     ],
 )
 def test_what_spark_lacks_is_said_at_once(url: str, said: str, two_weights: Story) -> None:
@@ -303,8 +303,7 @@ def test_spark_without_java_or_without_the_package(two_weights: Story) -> None:
         store = f"spark://127.0.0.1:{silent.getsockname()[1]}?lake={two_weights.lake}"
         told = crosslift("report", "ab", "--store", store, configs=two_weights.configs, JAVA_HOME="/no/java")
     assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith("Error: --store: found no Java that runs Spark (")
-    assert told.stderr.endswith("; wanted Java 17 or newer\n")
+    assert told.stderr.startswith("Error: --store: Spark needs Java 17 or newer, but it did not start: ")
     code = "import sys; sys.modules['pyspark'] = None; import crosslift; crosslift.main()"
     command = [sys.executable, "-c", code, "report", "ab", "--store", store, "--configs", str(two_weights.configs)]
     bare = subprocess.run(command, capture_output=True, text=True, check=False)
