@@ -2,6 +2,8 @@
 
 import time
 
+DAY_MS = 86_400_000
+
 
 def now_ms() -> int:
     """Return the time in milliseconds UTC."""

@@ -18,6 +18,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from events.clock import DAY_MS
 from events.stores.protocol import Fetch, Store
 from events.stores.sql_store import scrubbed
 from events.stores.tables import (
@@ -37,7 +38,6 @@ from experiments.errors import StoreError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DAY_MS = 86_400_000
 ROWS_AT_ONCE = 50_000
 MANIFEST = "manifest.json"
 VERSION = 1

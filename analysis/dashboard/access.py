@@ -10,7 +10,7 @@ from flask import Flask, Response, abort, redirect, render_template, request, se
 from flask.sessions import SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 
-from analysis.render import messages
+from analysis.dashboard import messages
 
 LIFETIME_S = 12 * 3600
 MAX_ATTEMPTS, PAUSE_S = 5, 60.0  # wrong tokens before a pause, and its length

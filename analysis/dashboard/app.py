@@ -12,9 +12,9 @@ from flask import Flask, Response, abort, render_template, request
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 
+from analysis.dashboard import messages
 from analysis.dashboard.access import add_access
 from analysis.dashboard.background import Background
-from analysis.render import messages
 from analysis.render.html import TEMPLATES
 from analysis.reports.messages import plural
 from events.stores.open_store import open_store

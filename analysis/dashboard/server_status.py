@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from analysis.render import messages
+from analysis.dashboard import messages
 
 TIMEOUT_S = 1.0
 _EVENTS = re.compile(r'^crosslift_events_total\{outcome="(\w+)"\} ([0-9.e+]+)$', re.MULTILINE)

@@ -12,9 +12,11 @@ from typing import Any
 
 import yaml
 
+from analysis.dashboard import messages
 from analysis.queries.breakdowns import OrderCounts, order_counts
 from analysis.queries.source import Source, open_source
-from analysis.render import html, messages, plots
+from analysis.render import html, plots
+from analysis.render.messages import REFUSED, failed, headline
 from analysis.render.svg import Chart, Sheet
 from analysis.reports.experiment import report
 from analysis.reports.model import OrderTotals
@@ -72,7 +74,7 @@ class ExperimentSnapshot:
 
     key: str
     as_of_ms: int
-    headline: str = messages.REFUSED
+    headline: str = REFUSED
     decision: str | None = None
     failed: Sequence[str] = ()
     sample_ratio: str = ""
@@ -169,9 +171,9 @@ def _with_report(snapshot: ExperimentSnapshot, store: str, configs: str) -> Expe
     result = report(snapshot.key, store, configs, snapshot.as_of_ms)
     return replace(
         snapshot,
-        headline=messages.headline(result),
+        headline=headline(result),
         decision=result.verdict.decision if result.verdict else None,
-        failed=[check.name for check in messages.failed(result)],
+        failed=[check.name for check in failed(result)],
         sample_ratio=next((check.detail for check in result.checks if check.name == "sample_ratio"), ""),
         units=sum(variant.units for variant in result.variants),
         body=html.body(result),

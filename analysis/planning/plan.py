@@ -10,8 +10,9 @@ from analysis.queries.aggregates import Cell, merge_by_variant
 from analysis.queries.breakdowns import cells_by_place
 from analysis.queries.exposure_counts import units_by_place
 from analysis.queries.source import Source
-from analysis.queries.unit_facts import DAY_MS, Scope
+from analysis.queries.unit_facts import Scope
 from analysis.stats.power import detectable_effect, imbalance, total_units, units_per_arm
+from events.clock import DAY_MS
 from experiments.declarations.metrics import CATALOGUE, Column, Metric
 from experiments.declarations.model import HOLDOUT, Experiment, Plan
 from experiments.errors import AnalysisError

@@ -17,7 +17,6 @@ from analysis.queries.aggregates import (
 )
 from analysis.queries.source import Source
 from analysis.queries.unit_facts import (
-    DAY_MS,
     UNIT_COLUMN,
     Scope,
     alias,
@@ -26,6 +25,7 @@ from analysis.queries.unit_facts import (
     one_if,
 )
 from analysis.stats.moments import Moments
+from events.clock import DAY_MS
 from experiments.declarations.metrics import BUYER, NET, ORDERS, Column
 from experiments.money import exponent
 

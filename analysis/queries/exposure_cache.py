@@ -15,9 +15,8 @@ from typing import Any
 
 from analysis.queries.engines.session import Session
 from analysis.queries.exposure_counts import ExposureCounts, ExposureGroup
-from analysis.queries.unit_facts import DAY_MS
 from events import open_store
-from events.clock import now_ms
+from events.clock import DAY_MS, now_ms
 from experiments.errors import StoreError
 
 MIN_EXPOSURES = 500_000  # fewer are counted in no time

@@ -9,7 +9,7 @@ import ibis
 from ibis.expr.types import Table
 
 from analysis.queries.aggregates import Place
-from analysis.queries.unit_facts import DAY_MS
+from events.clock import DAY_MS
 
 _WITHIN_A_DAY = 2**32
 

@@ -22,7 +22,7 @@ from analysis.queries.exposure_cache import (
     worth_storing_until,
 )
 from analysis.queries.exposure_counts import ExposureCounts, add_counts, count_exposures, read_counts
-from analysis.queries.unit_facts import DAY_MS
+from events.clock import DAY_MS
 
 _COLUMNS = ("unit_id", "variant", "epoch", "exposed_at_ms", "attributes", "bot")
 

@@ -15,11 +15,11 @@ import ibis.expr.datatypes as dt
 from ibis import _
 from ibis.expr.types import Table
 
+from events.clock import DAY_MS
 from experiments.declarations.metrics import FLAGS, ORDERS, Column
 from experiments.declarations.model import OrderRules
 from experiments.money import exponent
 
-DAY_MS = 86_400_000
 HISTORY_DAYS = 90  # how far back a unit's own orders are a covariate
 UNIT_COLUMN = {"visitor_id": "unit_id", "customer_id": "customer_id", "company_id": "company_id"}
 

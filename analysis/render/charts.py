@@ -16,8 +16,7 @@ from analysis.reports.model import (
     Report,
     SegmentResult,
 )
-
-DAY_MS = 86_400_000
+from events.clock import DAY_MS
 
 
 def metric(sheet: Sheet, title: str, result: MetricResult, report: Report) -> Chart:

@@ -1,5 +1,5 @@
 """
-Every sentence and label of reports and of the dashboard; those of trust checks and verdicts are in `reports/messages.py`.
+Every sentence and label around a report; those of trust checks and verdicts are in `reports/messages.py`.
 
 Plain and exact: an interval is never called a probability, no difference seen is never called no difference, and statistically
 significant is never called important. tests/analysis/render/test_messages.py forbids the usual misreadings.
@@ -368,59 +368,3 @@ AA_CHECK = (
     "In {tests:,} tests in which nothing differed, a sound metric alarms in 5%. Where the rate is above the expected range, "
     "do not use the p-values and intervals of that metric on this shop's data."
 )
-
-# The dashboard.
-DASHBOARD = "Dashboard"
-EXPERIMENTS, EXPERIMENT = "Experiments", "experiment"
-LOG_IN, LOG_OUT = "Log in", "Log out"
-ACCESS = "Token printed by crosslift dashboard"
-ACCESS_REFUSED = "Wrong token: use the one that crosslift dashboard printed."
-ACCESS_PAUSED = "Too many wrong tokens: try again in {seconds} s."
-LIST_CAPTION = "All declared experiments"
-LIST_COLUMNS = {name: name.replace("_", " ") for name in ("status", "units", "last_exposure", "health", "verdict")}
-STATUSES = {"draft": "draft", "running": "running", "paused": "paused", "ended": "ended"}
-NEVER = "none"
-WORKING = "Being computed. This page shows the result as soon as it is ready."
-BEHIND = "Newer events are being processed."
-AS_OF = "Computed {age}, in {took:.1f} s."
-UNEXPECTED = "unexpected fault ({kind}: {error}): see the dashboard's log, and please report it"
-HEALTHY = "checks passed"
-UNHEALTHY = "FAILED: {checks}"
-REPORT = "Report"
-DECLARATION = "Declaration and epochs"
-DECLARATION_TITLE = "{key}: declaration and epochs"
-DECLARATION_NOW = "Current declaration in the folder"
-NOT_LOADED = "The declarations in the folder cannot be read. The last valid ones are shown."
-EPOCHS = "Epochs"
-EPOCHS_NOTE = (
-    "Every change of a running declaration starts a new epoch. Reports compare variants only within the same weights."
-)
-EPOCH = "Epoch {number}, since {since}"
-FIRST_EPOCH = "The first epoch."
-NO_EPOCHS = "No epoch yet: no server has served this experiment."
-PREVIEWS = "Previews"
-PREVIEWS_TITLE = "{key}: previews"
-PREVIEW = "Each link shows its variant to anyone who opens it within 24 hours. Previews are never logged as exposures."
-PREVIEW_URL = "Address of a page of the shop"
-PREVIEW_ADDRESS = "Must be an address such as https://shop.example/products/kettle."
-MAKE_LINKS = "Make links"
-QUALITY = "Data quality"
-PER_MINUTE = "Exposures per minute"
-PER_MINUTE_CHART = "{key}: exposures per minute by variant, last {minutes} minutes"
-PER_HOUR = "Exposures in the hour: {variants}."
-NO_ARRIVALS = "No exposures in the last 60 minutes."
-SAMPLE_RATIO = "Sample ratio"
-ORDERS = "Orders"
-NO_ORDERS = "No orders yet."
-UNMATCHED = "{n:,} of {total:,} counted orders ({share:.1%}) have no visitor."
-QUARANTINE = "Quarantine"
-QUARANTINE_CAPTION = "Payloads that could not be understood. List them with crosslift quarantine list."
-QUARANTINE_COLUMNS = {"source": "source", "reason": "reason", "payloads": "payloads"}
-QUARANTINE_EMPTY = "The quarantine is empty."
-SERVER = "Running server"
-NO_SERVER = "To see rejected events and reload errors of the running server, start with --server http://HOST:PORT."
-SERVER_UNREACHABLE = "{address} does not answer: {error}"
-SERVER_EVENTS = "Events {outcome} since its start"
-SERVED = "It serves the current declarations."
-RELOAD_FAULT = "It does not serve the changed declarations:"
-OUTCOMES = {"accepted": "accepted", "duplicate": "sent again", "rejected": "rejected"}

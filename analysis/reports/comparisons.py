@@ -1,10 +1,12 @@
 """The arms of a study as comparisons and checks need them: in pairs, over sets of weights, by segment, with other experiments."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from analysis.queries.study import Study
 from analysis.reports.model import Breakdown, CrossEffects, Kind, MetricResult, SegmentResult
 from analysis.stats.boundaries.multiplicity import corrected
 from analysis.stats.comparisons.readings import CorrectedP, Method
@@ -12,6 +14,9 @@ from analysis.stats.covariates import paired, stratified
 from analysis.stats.heterogeneity import break_down, correct_interactions, interact, split
 from analysis.stats.moments import Moments
 from experiments.declarations.metrics import Column
+
+if TYPE_CHECKING:
+    from analysis.queries.study import Study
 
 
 @dataclass(frozen=True, slots=True)

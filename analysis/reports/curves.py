@@ -1,19 +1,24 @@
 """The primary metric over time: as it was known on each day, and by the days since the exposure of each unit."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.queries.breakdowns import DaySums
-from analysis.queries.unit_facts import DAY_MS
 from analysis.reports.details import CumulativePoint, DayPoint
 from analysis.stats.comparisons import Kind
 from analysis.stats.covariates import paired
 from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, compare
 from analysis.stats.moments import Moments
+from events.clock import DAY_MS
+
+if TYPE_CHECKING:
+    from analysis.queries.breakdowns import DaySums
 
 MAX_POINTS = 90
 MIN_ORDERS = 10  # of each variant on a day since the exposure, before its logarithm means anything

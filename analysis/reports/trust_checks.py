@@ -5,11 +5,12 @@ Each check has a name, a label, a line for docs/reading.md, and a function from 
 TRUST_CHECKS, and every form of the report shows it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from analysis.queries.breakdowns import SoldOrders
-from analysis.queries.study import Study
 from analysis.reports import messages
 from analysis.reports.comparisons import Part, paired_arms, units_by_day, units_by_epoch
 from analysis.reports.curves import LogPoint, SinceExposure
@@ -20,6 +21,10 @@ from analysis.stats.heterogeneity import fit_line
 from analysis.stats.lift import compare
 from analysis.stats.sample_ratio import anytime_ratio_p, independence_p, ratio_p
 from experiments.declarations.metrics import BUYER
+
+if TYPE_CHECKING:
+    from analysis.queries.breakdowns import SoldOrders
+    from analysis.queries.study import Study
 
 ALPHA = 0.001
 REPEATED_SHARE = 0.01

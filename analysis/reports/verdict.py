@@ -11,9 +11,9 @@ from typing import Literal
 
 from analysis.planning.plan import Baseline, needs, taking_part, variation_of
 from analysis.queries.study import Study
-from analysis.queries.unit_facts import DAY_MS
 from analysis.reports import messages
 from analysis.reports.model import Check, Guardrail, Interval, Lift, MetricResult, MonthlyValue, Verdict
+from events.clock import DAY_MS
 from experiments.declarations.model import Experiment, declared_dict
 
 MONTH_DAYS = 30

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from events.clock import DAY_MS
 from events.imports.csv import read_orders
 from events.records import Order, Refund
 from events.stores.protocol import Store
@@ -17,7 +18,6 @@ from experiments.declarations.model import OrderRules
 from experiments.errors import RequestError
 
 AMOUNTS = ("gross", "discounts", "refunds", "net")
-DAY_MS = 86_400_000
 _SHOPS = "SELECT DISTINCT shop FROM orders ORDER BY shop"
 _DISCREPANCIES = (
     "SELECT order_id, sum(discrepancy_minor) FROM refunds WHERE shop = ? AND discrepancy_minor <> 0 GROUP BY order_id"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-import duckdb
 import ibis
 
 from analysis.queries.engines import spark
@@ -76,6 +75,8 @@ def _connect_lake(folder: Path) -> Any:
     """
     if not (folder / MANIFEST).is_file():
         raise StoreError(f"--store: {folder} must be a lake that `crosslift export` wrote, but has no {MANIFEST}")
+    import duckdb  # stores of SQLite and PostgreSQL do without
+
     backend = ibis.duckdb.connect()
     try:
         for name, table in TABLES.items():
