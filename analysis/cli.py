@@ -15,6 +15,7 @@ from events.cli import store_option
 from events.stores.urls import store_exists
 from experiments.cli import configs_option, format_option
 from experiments.errors import AnalysisError, RequestError
+from experiments.plurals import count_of
 
 if TYPE_CHECKING:
     from analysis.reports.model import Report
@@ -382,7 +383,7 @@ def check(configs: str, strict: bool, store_url: str, format_: str) -> None:
 
 def _count(n: int, noun: str) -> str:
     """Write a number of things, such as `no warnings`, `1 experiment` or `2 products`."""
-    return f"{n or 'no'} {noun}{'' if n == 1 else 's'}"
+    return count_of(n, noun) if n else f"no {noun}s"
 
 
 commands = [check, plan, report, analyze, aa_check, dashboard]

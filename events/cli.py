@@ -11,6 +11,7 @@ import click
 
 from events.stores.urls import DEFAULT, require_store, store_exists
 from experiments.cli import configs_option, format_option
+from experiments.plurals import count_of
 from experiments.refusals import describe
 
 if TYPE_CHECKING:
@@ -201,11 +202,6 @@ def existing_store(store_url: str) -> "closing[Store]":
     from events.stores.open_store import open_store
 
     return closing(open_store(require_store(store_url).text))
-
-
-def count_of(count: int, noun: str) -> str:
-    """Return a number with its noun: `1 file`, `2 files`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def progress_bar(*columns: "ProgressColumn") -> "Progress":

@@ -16,9 +16,9 @@ from analysis.dashboard import messages
 from analysis.dashboard.access import add_access
 from analysis.dashboard.background import Background
 from analysis.render.html import TEMPLATES
-from analysis.reports.messages import plural
 from events.stores.open_store import open_store
 from experiments.assignment.tokens import Signer
+from experiments.plurals import plural
 
 PREVIEW_S = 86_400
 PREVIEW = "crosslift_preview"  # the parameter that the storefront reads

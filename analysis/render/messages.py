@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 
 from analysis.render import numbers
-from analysis.render.numbers import plural
 from analysis.reports.model import (
     Check,
     CrossEffects,
@@ -23,6 +22,7 @@ from analysis.reports.model import (
     Report,
     SegmentResult,
 )
+from experiments.plurals import plural
 
 DECISIONS = {
     "ship": "Ship",

@@ -85,10 +85,5 @@ def level(confidence: float) -> str:
     return f"{confidence * 100:.4g}%"
 
 
-def plural(n: int, singular: str, several: str) -> str:
-    """Return the form of a word that goes with a number."""
-    return singular if n == 1 else several
-
-
 def _signed(text: str) -> str:
     return text.replace("-", MINUS)

@@ -68,8 +68,3 @@ NO_VARIATION = "the control has no variation to plan with yet"
 NEITHER_HAS_ANY = "no unit of either variant has any"
 COSTS_UNKNOWN = "the cost of {n:,} of {orders:,} orders is not known"
 METRIC_MISSING = "the metric cannot be computed"
-
-
-def plural(n: int, singular: str, plural_form: str) -> str:
-    """Return the form of a word that goes with a number."""
-    return singular if n == 1 else plural_form

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from analysis.reports import messages
 from analysis.reports.comparisons import Part, paired_arms, units_by_day, units_by_epoch
 from analysis.reports.curves import LogPoint, SinceExposure
-from analysis.reports.messages import plural
 from analysis.reports.model import Check, Figures, Lift, MetricResult, SegmentResult
 from analysis.stats.comparisons import Kind
 from analysis.stats.heterogeneity import fit_line
 from analysis.stats.lift import compare
 from analysis.stats.sample_ratio import anytime_ratio_p, independence_p, ratio_p
 from experiments.declarations.metrics import BUYER
+from experiments.plurals import plural
 
 if TYPE_CHECKING:
     from analysis.queries.breakdowns import SoldOrders

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from events.cli import count_of, existing_store, progress_bar, store_option
+from events.cli import existing_store, progress_bar, store_option
 from experiments.cli import configs_option, format_option
+from experiments.plurals import count_of
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -48,6 +48,8 @@ def test_no_face_invites_a_misreading(name: str) -> None:
     "path",
     [
         ROOT / "analysis" / "render" / "messages.py",
+        ROOT / "analysis" / "reports" / "messages.py",
+        ROOT / "analysis" / "dashboard" / "messages.py",
         *sorted((ROOT / "analysis" / "render" / "templates").rglob("*.html")),
         ROOT / "docs" / "reading.md",
     ],
