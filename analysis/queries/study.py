@@ -16,7 +16,7 @@ from analysis.queries.source import Epoch, Source, open_source
 from analysis.queries.unit_facts import Scope
 from analysis.stats.comparisons import Undefined
 from analysis.stats.moments import Moments
-from analysis.stats.orders.quantiles import quantile
+from analysis.stats.orders.order_statistics import quantile
 from experiments.declarations.loading import Configs
 from experiments.declarations.metrics import BUYER, NET, ORDERS, Column, Metric
 from experiments.declarations.model import Experiment, declared_dict

@@ -36,8 +36,9 @@ from analysis.stats.comparisons import Undefined
 from analysis.stats.comparisons.readings import Capped
 from analysis.stats.lift import MIN_ANYTIME_BUYERS, TOO_FEW_BUYERS, compare
 from analysis.stats.orders.decomposition import decompose
+from analysis.stats.orders.order_statistics import quantile
 from analysis.stats.orders.order_values import describe
-from analysis.stats.orders.quantiles import clustered, quantile, scaled
+from analysis.stats.orders.quantiles import clustered, scaled
 from analysis.stats.posterior import posteriors
 from experiments.declarations.metrics import Metric
 from experiments.money import exponent

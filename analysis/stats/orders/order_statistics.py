@@ -5,8 +5,12 @@ They are ours: statsmodels' `DescrStatsW.quantile` does not average the two midd
 """
 
 import math
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
+
+from analysis.stats.comparisons import Undefined
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,3 +60,26 @@ def middle(n: int, share: float) -> tuple[int, int]:
     if abs(at - whole) < 1e-9 * n:
         return max(1, whole), min(n, whole + 1)
     return math.ceil(at), math.ceil(at)
+
+
+def rank_of(values: Mapping[int, int]) -> Callable[[int], float]:
+    """Give a function of a rank, from 1, of counted values in rising order."""
+    known, seen = list(values), list(accumulate(values.values()))
+    return lambda rank: float(known[bisect_left(seen, rank)])
+
+
+def quantile(values: Mapping[int, int], share: float) -> float:
+    """
+    Give a quantile of counted values.
+
+    Args:
+        values: How often each value occurs, in rising order of the values.
+        share: In (0, 1).
+
+    Raises:
+        Undefined: There are none.
+    """
+    n = sum(values.values())
+    if not n:
+        raise Undefined("no counted orders")
+    return Ranked(n, share, 1.0, rank_of(values)).value

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.stats.orders.quantiles import quantile
+from analysis.stats.orders.order_statistics import quantile
 
 BANDS = 30  # about so many, of a round width
 DRAWS = 2000

@@ -1,40 +1,15 @@
 """Quantiles of order values, with intervals from order statistics: no bootstrap."""
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from itertools import accumulate
+from collections.abc import Mapping
 
 from scipy.stats import norm
 
 from analysis.stats.comparisons import Undefined
 from analysis.stats.moments import Moments
-from analysis.stats.orders.order_statistics import Ranked
+from analysis.stats.orders.order_statistics import Ranked, rank_of
 
 Z = float(norm.isf(0.025))
-
-
-def rank_of(values: Mapping[int, int]) -> Callable[[int], float]:
-    """Give a function of a rank, from 1, of counted values in rising order."""
-    known, seen = list(values), list(accumulate(values.values()))
-    return lambda rank: float(known[bisect_left(seen, rank)])
-
-
-def quantile(values: Mapping[int, int], share: float) -> float:
-    """
-    Give a quantile of counted values.
-
-    Args:
-        values: How often each value occurs, in rising order of the values.
-        share: In (0, 1).
-
-    Raises:
-        Undefined: There are none.
-    """
-    n = sum(values.values())
-    if not n:
-        raise Undefined("no counted orders")
-    return Ranked(n, share, 1.0, rank_of(values)).value
 
 
 def clustered(values: Mapping[int, int], share: float, below: Moments | None) -> Moments:

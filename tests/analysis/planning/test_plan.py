@@ -75,7 +75,7 @@ def test_plan_from_rates_of_the_command_line(run: Run, tmp_path: Path) -> None:
     rich = run(
         "plan", "bundle-vs-separate", "--configs", ROOT / "configs", "--visitors-per-day", 90000, "--conversion", "0.1"
     )
-    assert "This shop has the traffic for it." in rich.output
+    assert "This shop has enough traffic for it." in rich.output
     for wrong in (
         arguments,
         (*arguments, "--conversion", "300%"),
@@ -90,7 +90,7 @@ def test_missing_data_are_not_reported_as_enough_traffic(run: Run, store: Store,
     store.open_epoch("ab", declared_dict(load(configs).experiments["ab"]), AT)
     store.write([Exposure(experiment="ab", unit_id="u", variant="control", exposed_at_ms=AT)])
     result = run("plan", "ab", "--configs", configs, "--store", store.url)
-    assert (result.exit_code, "nothing can be told" in result.output) == (0, True)
+    assert (result.exit_code, "Nothing is known of" in result.output) == (0, True)
     closed = write_configs("closed", ab=AB.replace("status: running", "status: running\ntraffic: 0%"))
     rates = ("--visitors-per-day", 100, "--conversion", "3%")
     assert "no visitor takes part" in run("plan", "ab", "--configs", closed, *rates).output

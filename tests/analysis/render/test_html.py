@@ -59,7 +59,7 @@ def test_lost_exposures_lead_to_the_check_first() -> None:
     assert text.index("Verdict withheld") < text.index("FAILED") < text.index("<svg")
     assert "were exposures lost there?" in text[: text.index("<svg")]
     assert "over the control&#39;s, if all" not in text
-    assert text.count("Not to be believed yet") == text.count("<section>") - 2  # what was left out, and methods
+    assert text.count("Do not use these figures yet") == text.count("<section>") - 2  # what was left out, and methods
 
 
 def test_names_of_any_script_are_shown_and_escaped() -> None:

@@ -40,7 +40,7 @@ def test_a_failed_check_comes_before_the_verdict_and_the_verdict_before_the_lift
     text = printed("lost-exposures")
     assert text.index("✗ FAILED sample_ratio") < text.index("Verdict: WITHHELD") < text.index("revenue per visitor")
     assert "30 days" not in text
-    assert "Not to be believed yet: sample_ratio failed." in text
+    assert "Do not use these figures yet: sample_ratio failed." in text
 
 
 def test_the_terminal_and_the_page_say_the_same() -> None:

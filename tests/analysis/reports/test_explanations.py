@@ -17,8 +17,9 @@ from analysis.stats.heterogeneity import interact
 from analysis.stats.lift import compare
 from analysis.stats.moments import Moments
 from analysis.stats.orders.decomposition import decompose
+from analysis.stats.orders.order_statistics import quantile
 from analysis.stats.orders.order_values import bands, describe
-from analysis.stats.orders.quantiles import clustered, quantile
+from analysis.stats.orders.quantiles import clustered
 from analysis.stats.posterior import posteriors
 from tests.analysis.conftest import NOW, World, fill
 from tests.conftest import AB, DATA, WriteConfigs
