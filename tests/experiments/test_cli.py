@@ -82,4 +82,4 @@ def test_explain_refuses_wrong_use(run: Run) -> None:
     assert run("explain", "product-page-placement", "a\udcff", *configs).exit_code == 2
     assert run("explain", "product-page-placement", "anna", *configs, "--context", "[" * 9000).exit_code == 2
     wrong = run("explain", "product-page-placement", "anna", *configs, "--context", "[1]")
-    assert (wrong.exit_code, "wanted a JSON object" in wrong.output) == (2, True)
+    assert (wrong.exit_code, "must be a JSON object" in wrong.output) == (2, True)
