@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from events.stores.protocol import Store
 
 THREADS = 32  # of a worker: most wait for the disk, and the more wait the more share one commit
+STOP_S = 10  # a worker that was still starting when it was told to stop may never answer that
 
 
 @click.command()
@@ -69,6 +70,7 @@ def serve(host: str, port: int, workers: int, rate_limit: float | None, configs:
         workers=workers,
         blocking_threads=THREADS,
         respawn_failed_workers=True,
+        workers_kill_timeout=STOP_S,
         log_level=LogLevels.warning,
         websockets=False,
     ).serve()

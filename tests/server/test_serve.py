@@ -80,4 +80,7 @@ def test_a_taken_port_is_said(serve: Serve, write_configs: WriteConfigs, store_u
     configs = write_configs()
     server = serve(configs)
     done = crosslift("serve", "--port", server.port, "--configs", configs, "--store", store_url)
-    assert (done.returncode, f"must be an address to listen on, got 127.0.0.1:{server.port}" in done.stderr) == (2, True)
+    assert (done.returncode, f"must be an address to listen on, got 127.0.0.1:{server.port}" in done.stderr) == (
+        2,
+        True,
+    )
