@@ -103,7 +103,7 @@ class Running:
         )
 
     def worker_mb(self) -> float:
-        """Give the resident memory of the largest worker."""
+        """Return the resident memory of the largest worker."""
         told = [re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in self._pids()[1:]]
         return max(int(one[1]) for one in told if one) / 1024
 
@@ -113,7 +113,7 @@ class Running:
         self._process.wait()
 
     def _pids(self) -> list[int]:
-        """Give the server's processes, its first one first."""
+        """Return the server's processes, its first one first."""
         found = [self._process.pid]
         for pid in found:
             found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
@@ -138,7 +138,7 @@ def served(name: str, experiments: int) -> Iterator[Running]:
 
 
 def measured(name: str, experiments: int, connections: Sequence[int]) -> tuple[float, float, list[Load]]:
-    """Give the seconds to start, a worker's MB, and the median load for each number of connections."""
+    """Return the seconds to start, a worker's MB, and the median load for each number of connections."""
     starts = []
     for _ in range(RUNS):
         with served(name, experiments) as running:

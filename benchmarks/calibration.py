@@ -52,7 +52,7 @@ METRICS: Mapping[str, tuple[Kind, Callable[[Shoppers], tuple[Floats, ...]]]] = {
 
 
 def moments(metric: str, one: Shoppers) -> Moments:
-    """Give an arm's moments of one metric; of a quantile its order statistics, every order of a visitor of one value."""
+    """Return an arm's moments of one metric; of a quantile its order statistics, every order of a visitor of one value."""
     kind, columns = METRICS[metric]
     if kind == "quantile":
         return _median(one)
@@ -74,7 +74,7 @@ def _median(one: Shoppers) -> Moments:
 
 
 def p_values(metric: str, arms: Sequence[Shoppers]) -> list[float]:
-    """Give each treatment's own p, or the family's where there are several."""
+    """Return each treatment's own p, or the family's where there are several."""
     kind, _columns = METRICS[metric]
     told = {str(index): moments(metric, one) for index, one in enumerate(arms)}
     if "adjusted" in metric:
@@ -98,7 +98,7 @@ def _comparison(kind: Kind, control: Moments, treatment: Moments) -> Means | Pro
 
 
 def interval_of(count: int, runs: int, digits: int = 1) -> str:
-    """Give a share with its standard error, in percent."""
+    """Return a share with its standard error, in percent."""
     share = count / runs
     return f"{share:.{digits}%} ± {math.sqrt(max(share, 1 / runs) * (1 - share) / runs):.{digits}%}"
 

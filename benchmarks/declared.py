@@ -47,7 +47,7 @@ _AUDIENCES = (
 
 
 def arms() -> dict[str, list[str]]:
-    """Give the arms of each experiment on product pages."""
+    """Return the arms of each experiment on product pages."""
     shapes = [[line.split(":")[0].strip() for line in shape.splitlines()] for shape in _SHAPES]
     return {f"on-page-{index}": shapes[index % len(shapes)] for index in range(ON_PAGE)}
 

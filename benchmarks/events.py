@@ -109,7 +109,7 @@ class Served:
         )
 
     def workers_mb(self) -> float:
-        """Give the largest worker's resident memory."""
+        """Return the largest worker's resident memory."""
         assert self.server.process is not None
         main = self.server.process.pid
         pids = Path(f"/proc/{main}/task/{main}/children").read_text().split()
@@ -196,7 +196,7 @@ def store_batches(url: str, batch: int, count: int, prefix: str, start: Barrier)
 
 
 def postgres_rate(server: PostgresServer, write: Callable[..., None], processes: int, batch: int = 1000) -> float:
-    """Give events a second of some processes together, from when all are ready until all are done."""
+    """Return events a second of some processes together, from when all are ready until all are done."""
     count = 200_000
     url = server.new_database()
     open_store(url).close()
@@ -236,7 +236,7 @@ def postgres_batches() -> list[list[object]]:
 
 
 def memory() -> tuple[float, float, int]:
-    """Give a worker's memory in MB after some 50 thousand events and after at least 5 million, and how many those were."""
+    """Return a worker's memory in MB after some 50 thousand events and after at least 5 million, and how many those were."""
     with served() as running:
         sent = 0
         while sent < 50_000:
@@ -248,7 +248,7 @@ def memory() -> tuple[float, float, int]:
 
 
 def imported(folder: Path, count: int) -> tuple[float, float]:
-    """Give rows a second and peak memory in MB of `crosslift import orders`."""
+    """Return rows a second and peak memory in MB of `crosslift import orders`."""
     path = folder / f"orders-{count}.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write("order_id,visitor_id,customer_id,ordered_at,updated_at,gross,discount,tax,cost,units\n")

@@ -25,7 +25,7 @@ Evaluate = Callable[[str], object]
 
 
 def ours() -> Evaluate:
-    """Give `assign`."""
+    """Return `assign`."""
     variants = {arm: {"weight": 1, "placement": "none"} for arm in ARMS}
     told = {"key": "placement", "title": "", "status": "running", "audience": {"category": {"in": CATEGORIES}}}
     experiment = Experiment.model_validate(told | {"variants": variants})
@@ -43,7 +43,7 @@ _RULE: dict[str, Any] = {
 
 
 def growthbook_feature() -> Evaluate:
-    """Give an instance for each visitor, as growthbook's documentation has it, and a feature with an experiment rule."""
+    """Return an instance for each visitor, as growthbook's documentation has it, and a feature with an experiment rule."""
     from growthbook import GrowthBook
 
     features = {"placement": {"defaultValue": "none", "rules": [_RULE]}}
@@ -57,7 +57,7 @@ def growthbook_feature() -> Evaluate:
 
 
 def growthbook_kept() -> Evaluate:
-    """Give one instance that is told of each visitor, and its inline experiment: the least that the SDK can do."""
+    """Return one instance that is told of each visitor, and its inline experiment: the least that the SDK can do."""
     from growthbook import Experiment as Inline
     from growthbook import GrowthBook
 
@@ -71,7 +71,7 @@ def growthbook_kept() -> Evaluate:
 
 
 def optimizely() -> Evaluate:
-    """Give Optimizely's client of a data file, deciding one flag."""
+    """Return Optimizely's client of a data file, deciding one flag."""
     from optimizely.optimizely import Optimizely
 
     share = 10_000 // len(ARMS)
@@ -126,7 +126,7 @@ SDKS = {
 
 
 def speeds() -> dict[str, float]:
-    """Give evaluations a second, the median of runs in turn; each must give all six arms to about as many visitors."""
+    """Return evaluations a second, the median of runs in turn; each must give all six arms to about as many visitors."""
     evaluate = {name: make() for name, make in SDKS.items()}
     for name, one in evaluate.items():
         given = [one(visitor) for visitor in VISITORS]
@@ -160,7 +160,7 @@ print(loaded - before, rss() - loaded)
 
 
 def weight() -> tuple[float, float]:
-    """Give the MB that 1,000 declarations of three arms on average take when loaded, and when made ready to be served."""
+    """Return the MB that 1,000 declarations of three arms on average take when loaded, and when made ready to be served."""
     with tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as told:
         folder = Path(told)
         one, many = declare(folder / "one", 1), declare(folder / "many", 1001)

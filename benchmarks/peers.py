@@ -24,7 +24,7 @@ from server.http.problems import Reply, json_reply
 
 
 def plain_flask() -> Flask:
-    """Give a Flask app with one view that assigns with the library and answers by `jsonify`."""
+    """Return a Flask app with one view that assigns with the library and answers by `jsonify`."""
     configs = load(os.environ["CROSSLIFT_CONFIGS"])
     store = open_store(os.environ["CROSSLIFT_STORE"])
     keyring, signer = Keyring(store), Signer(store.secret("signing", "0" * 64))
@@ -53,7 +53,7 @@ def plain_flask() -> Flask:
 
 
 def _answering() -> Callable[[Mapping[str, Any], bytes], Reply]:
-    """Give what answers a WSGI environment's headers and a body as the hot path does."""
+    """Return what answers a WSGI environment's headers and a body as the hot path does."""
     store = open_store(os.environ["CROSSLIFT_STORE"])
     declarations = Declarations(os.environ["CROSSLIFT_CONFIGS"], store, now_ms)
     service = AssignmentService(declarations, store, Signer(store.secret("signing", "0" * 64)))
@@ -70,7 +70,7 @@ def _answering() -> Callable[[Mapping[str, Any], bytes], Reply]:
 
 
 def prepared_flask() -> Flask:
-    """Give a Flask app with one view that answers all as the hot path does, but for the way to it."""
+    """Return a Flask app with one view that answers all as the hot path does, but for the way to it."""
     answer, app = _answering(), _app("prepared")
 
     @app.post("/v1/assignments")
@@ -92,7 +92,7 @@ def _app(name: str) -> Flask:
 
 
 def bare_starlette() -> Any:
-    """Give a Starlette app that hashes each arm of each experiment, and names the largest: no key, audience, offer or token."""
+    """Return a Starlette app that hashes each arm of each experiment, and names the largest: no key, audience, offer or token."""
     arms = declared.arms()
 
     def answer(_: Mapping[str, Any], content: bytes) -> bytes:
@@ -105,7 +105,7 @@ def bare_starlette() -> Any:
 
 
 def prepared_starlette() -> Any:
-    """Give a Starlette app that answers all as the hot path does, but for the way to it."""
+    """Return a Starlette app that answers all as the hot path does, but for the way to it."""
     answer = _answering()
     return _starlette(lambda environ, content: answer(environ, content).body)
 
@@ -132,7 +132,7 @@ def _starlette(answer: Callable[[Mapping[str, Any], bytes], bytes]) -> Any:
 
 
 def fast_feature() -> Any:
-    """Give fast-feature's own app over flags in memory that have the experiments' arms, audiences and products."""
+    """Return fast-feature's own app over flags in memory that have the experiments' arms, audiences and products."""
     from fast_feature.core import Flag
     from fast_feature.ofrep import OfrepRouter
     from fast_feature.storage.inmemory import InMemoryFlagRepository

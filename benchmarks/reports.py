@@ -130,7 +130,7 @@ def bare_seconds(folder: Path) -> float:
 
 
 def report_command(folder: Path, url: str) -> list[str]:
-    """Give the command that reports on what `fill` made."""
+    """Return the command that reports on what `fill` made."""
     as_of = datetime.fromtimestamp(AS_OF_MS / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     told = ["--store", url, "--configs", str(folder), "--as-of", as_of, "--format", "json"]
     return [sys.executable, "-m", "crosslift", "report", "ab", *told]
@@ -160,7 +160,7 @@ def copy_to_postgres(lake: Path, url: str) -> None:
 
 
 def lifts(printed: str) -> dict[str, dict[str, float]]:
-    """Give what a report in JSON says the variants bring."""
+    """Return what a report in JSON says the variants bring."""
     return ours(json.dumps({"metrics": {name: json.loads(printed)["metrics"][name] for name in SHOWN}}))
 
 

@@ -43,12 +43,12 @@ def run(command: list[str]) -> Run:
 
 
 def repeated(command: list[str]) -> Run:
-    """Give the run of median time."""
+    """Return the run of median time."""
     return sorted((run(command) for _ in range(RUNS)), key=lambda one: one.seconds)[RUNS // 2]
 
 
 def median(measure: Callable[[], float], runs: int = RUNS) -> float:
-    """Give the median of several runs."""
+    """Return the median of several runs."""
     return statistics.median(measure() for _ in range(runs))
 
 

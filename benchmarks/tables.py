@@ -85,7 +85,7 @@ print(json.dumps({name: {key: at[key][name] - at["control"][name] for key in ("b
 
 
 def confidence_python() -> str:
-    """Give the Python of the environment that holds spotify-confidence, made where it is missing."""
+    """Return the Python of the environment that holds spotify-confidence, made where it is missing."""
     python = ENVIRONMENT / "bin" / "python"
     if not python.is_file():
         subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
@@ -96,7 +96,7 @@ def confidence_python() -> str:
 
 
 def ours(printed: str) -> dict[str, dict[str, float]]:
-    """Give what `crosslift analyze --format json` says the variants bring."""
+    """Return what `crosslift analyze --format json` says the variants bring."""
     metrics: dict[str, Any] = json.loads(printed)["metrics"]
     return {
         name: {key: lift["absolute"]["estimate"] for key, lift in one["lifts"].items()} for name, one in metrics.items()

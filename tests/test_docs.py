@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def sessions() -> list[tuple[str, str]]:
-    """Give every command that the README shows with its output."""
+    """Return every command that the README shows with its output."""
     found = []
     for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:

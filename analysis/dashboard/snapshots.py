@@ -116,7 +116,7 @@ class Arrivals:
 
 
 def start_worker(dashboard: int) -> None:
-    """Give the processor to the pages first, and end this process when the dashboard (its process id) has ended in any way."""
+    """Return the processor to the pages first, and end this process when the dashboard (its process id) has ended in any way."""
     os.nice(10)
 
     def end_with_parent() -> None:

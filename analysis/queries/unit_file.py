@@ -212,8 +212,8 @@ def _message(error: Exception) -> str:
     """Return what an engine says of a file, without its advice on options."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     advice = ("*", "Possible", "LINE", "^", "file =", "delimiter =", "quote =")
-    kept = [line for line in lines if not line.startswith(advice)]
-    return " ".join(kept[:3])[:300] or type(error).__name__
+    useful = [line for line in lines if not line.startswith(advice)]
+    return " ".join(useful[:3])[:300] or type(error).__name__
 
 
 def _named(column: str) -> str:

@@ -121,7 +121,7 @@ def cumulative(sheet: Sheet, report: Report) -> list[Chart]:
     at = [float(date.fromisoformat(point.day).toordinal()) for point in points]
     curves = _curves(points, at)
     planned = _planned_day(report)
-    kept = planned if planned is not None and planned <= at[-1] + max(14, 2 * (at[-1] - at[0])) else None
+    marked = planned if planned is not None and planned <= at[-1] + max(14, 2 * (at[-1] - at[0])) else None
     limits = _shared([curve for curve in curves.values() if any(curve.ends)])
     axis = "units exposed up to"
     charts = []
@@ -130,10 +130,10 @@ def cumulative(sheet: Sheet, report: Report) -> list[Chart]:
             continue
         ends = curve.ends[-1]
         words = f"On {points[-1].day}: {_in_words(curve.estimates[-1], ends, numbers.share, 'always-valid')}."
-        if kept is not None:
-            words += f" Dashed: the planned sample size, expected on {date.fromordinal(round(kept)).isoformat()}."
+        if marked is not None:
+            words += f" Dashed: the planned sample size, expected on {date.fromordinal(round(marked)).isoformat()}."
         title = f"{key}: cumulative lift in {messages.metric_title(report.primary or '')}, with the band that holds on all days"
-        chart = plots.band(sheet, title, axis, curve, kept, limits, words)
+        chart = plots.band(sheet, title, axis, curve, marked, limits, words)
         charts.append(chart)
     return charts
 

@@ -230,9 +230,9 @@ def difference_range(
     """Write a difference with its interval, in the metric's unit."""
     if estimate is None or ends[0] is None or ends[1] is None:
         return messages.difference(estimate, metric, report)
-    beside = max(abs(ends[0]), abs(ends[1]))
-    low, high = (messages.difference(end, metric, report, beside).removesuffix(" pp") for end in ends)
-    return f"{messages.difference(estimate, metric, report, beside)} ({low} to {high})"
+    scale = max(abs(ends[0]), abs(ends[1]))
+    low, high = (messages.difference(end, metric, report, scale).removesuffix(" pp") for end in ends)
+    return f"{messages.difference(estimate, metric, report, scale)} ({low} to {high})"
 
 
 def _guardrails(report: Report, sheet: Sheet) -> Part:

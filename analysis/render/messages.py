@@ -292,14 +292,14 @@ def value(amount: float | None, metric: MetricResult, report: Report) -> str:
     return numbers.number(amount)
 
 
-def difference(amount: float | None, metric: MetricResult, report: Report, beside: float | None = None) -> str:
+def difference(amount: float | None, metric: MetricResult, report: Report, scale: float | None = None) -> str:
     """Write a difference of two values of a metric, with its sign: percentage points, money (as `numbers.money`) or a number."""
     if amount is None:
         return numbers.NONE
     if metric.kind == "proportion":
         return numbers.points(amount)
     if metric.is_money and report.currency:
-        return numbers.money(amount, report.currency, signed=True, beside=beside)
+        return numbers.money(amount, report.currency, signed=True, scale=scale)
     return numbers.number(amount, signed=True)
 
 

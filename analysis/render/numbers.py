@@ -34,7 +34,7 @@ def points(value: float | None) -> str:
     return NONE if value is None else _signed(f"{value * 100:+.2f}") + " pp"
 
 
-def money(value: float, currency: str, *, signed: bool = False, beside: float | None = None) -> str:
+def money(value: float, currency: str, *, signed: bool = False, scale: float | None = None) -> str:
     """
     Write an amount in major units.
 
@@ -42,9 +42,9 @@ def money(value: float, currency: str, *, signed: bool = False, beside: float | 
         value: The amount.
         currency: Its decimals are shown, more where two digits would be lost: `$12.50`, `$0.012`.
         signed: Write a plus too.
-        beside: An amount that stands beside it, whose digits are enough.
+        scale: An amount whose number of digits is used too, such as the wider end of an interval.
     """
-    places, size = exponent(currency), abs(value if beside is None else beside)
+    places, size = exponent(currency), abs(value if scale is None else scale)
     if 0 < size < 10:
         places = min(6, max(places, 1 - math.floor(math.log10(size))))
     if places == exponent(currency):

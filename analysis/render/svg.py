@@ -127,11 +127,11 @@ def inline(text: str, alternative: str) -> Markup:
         root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("aria-label", alternative)
-    shown = ElementTree.tostring(root, encoding="unicode")
-    shown = re.sub(r" font-family: [^;\"]*;?", "", shown)
-    shown = re.sub(r"#00000[1-7]", lambda match: f"var(--{_VARIABLES[match[0]]})", shown)
-    shown = re.sub(r' (?:d|x|y)="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), shown)
-    return Markup(re.sub(r"\s*\n\s*", " ", shown).replace("> <", "><"))  # noqa: S704  serialised by ElementTree
+    svg = ElementTree.tostring(root, encoding="unicode")
+    svg = re.sub(r" font-family: [^;\"]*;?", "", svg)
+    svg = re.sub(r"#00000[1-7]", lambda match: f"var(--{_VARIABLES[match[0]]})", svg)
+    svg = re.sub(r' (?:d|x|y)="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), svg)
+    return Markup(re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><"))  # noqa: S704  serialised by ElementTree
 
 
 def shortened(text: str, letters: int) -> str:

@@ -133,11 +133,11 @@ def _side(better: Better, *, gains: bool = True) -> str:
 
 
 def _why_ship(name: str, key: str, guardrails: Guardrails, better: Better) -> list[str]:
-    kept = [
+    sentences = [
         messages.GUARDRAIL_KEPT.format(metric=metric, margin=abs(guardrail.margin) * 100)
         for metric, guardrail in guardrails.items()
     ]
-    return [messages.DIFFERS.format(metric=name, variant=key, side=_side(better)), *kept]
+    return [messages.DIFFERS.format(metric=name, variant=key, side=_side(better)), *sentences]
 
 
 def _why_stop(name: str, key: str, lift: Lift, guardrails: Guardrails, better: Better) -> str:

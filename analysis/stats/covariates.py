@@ -44,62 +44,68 @@ def adjusted(arms: Arms) -> dict[str, Moments]:
         raise Undefined("no unit differs from another in what it did before its exposure")
     theta = float(shared / spread)
     typical = _covariate(_together(arms))
-    found = {}
+    adjusted_arms = {}
     for key, arm in arms.items():
         gradient = own[key] - theta * before[key]
         variance = max(0.0, float(gradient @ arm.scatter @ gradient)) / (arm.n - 1) / arm.n
         value = arm.without_covariates().value
         if value is None:
             raise Undefined("an arm's denominator is 0")
-        found[key] = Moments.of_estimate(arm.n, value - theta * (_covariate(arm) - typical), variance)
-    return found
+        adjusted_arms[key] = Moments.of_estimate(arm.n, value - theta * (_covariate(arm) - typical), variance)
+    return adjusted_arms
 
 
 def stratified(strata: Sequence[Arms], sizes: Sequence[int] | None = None) -> dict[str, Moments]:
     """
-    Combine strata: every arm's mean is that of its strata, weighted by the strata's share of all units.
+    Combine strata: the mean of every arm is that of its strata, weighted by their shares of all units.
 
-    So arms whose weights changed from one stratum to the next are compared within them only (post-stratification: Cochran,
-    Sampling Techniques, 1977, 5A.9). Strata in which an arm has fewer than 2 units are left out, so pairs of arms are best
-    combined apart: an arm that was stopped must not cost the others what came later.
+    So arms whose weights changed are compared within each set of weights only (post-stratification: Cochran, Sampling
+    Techniques, 1977, 5A.9). Strata in which an arm has fewer than 2 units are left out. Combine pairs of arms separately, so
+    that an arm that was stopped does not cost the others their later data.
 
     Args:
         strata: Every arm's moments, stratum by stratum.
-        sizes: The strata's weights; the units of their arms unless given.
+        sizes: The weights of the strata; by default the units of their arms.
 
     Returns:
         Moments whose means and variances are the combined ones, over all columns together.
     """
-    given = sizes or [sum(arm.n for arm in one.values()) for one in strata]
-    kept = [(one, size) for one, size in zip(strata, given, strict=True) if all(arm.n >= 2 for arm in one.values())]
-    if not kept:
+    weights = sizes or [sum(arm.n for arm in stratum.values()) for stratum in strata]
+    used = [
+        (stratum, size)
+        for stratum, size in zip(strata, weights, strict=True)
+        if all(arm.n >= 2 for arm in stratum.values())
+    ]
+    if not used:
         return dict(strata[-1])
-    usable = [one for one, _size in kept]
-    shares = np.array([size for _one, size in kept], float) / sum(size for _one, size in kept)
-    found = {}
+    usable = [stratum for stratum, _size in used]
+    shares = np.array([size for _stratum, size in used], float) / sum(size for _stratum, size in used)
+    combined = {}
     for key, arm in usable[0].items():
-        parts = [one[key] for one in usable]
+        parts = [stratum[key] for stratum in usable]
         n = sum(part.n for part in parts)
         means = np.asarray(sum(share * part.means for share, part in zip(shares, parts, strict=True)))
         covariance = np.asarray(
             sum(share**2 * part.scatter / (part.n * (part.n - 1)) for share, part in zip(shares, parts, strict=True))
         )
-        found[key] = Moments(n, means, covariance * n * (n - 1), arm.covariates)
-    return found
+        combined[key] = Moments(n, means, covariance * n * (n - 1), arm.covariates)
+    return combined
 
 
 def paired(
     strata: Sequence[Arms], control: str, treatments: Sequence[str]
 ) -> tuple[dict[str, Moments], dict[str, Moments]]:
-    """Give every treatment, and its control, over the strata in which both had units; with one stratum as they are."""
+    """Return every treatment, and its control, over the strata in which both had units; with one stratum as they are."""
     if len(strata) == 1:
         return dict.fromkeys(treatments, strata[0][control]), {key: strata[0][key] for key in treatments}
-    pairs = {key: stratified([{control: one[control], key: one[key]} for one in strata]) for key in treatments}
+    pairs = {
+        key: stratified([{control: stratum[control], key: stratum[key]} for stratum in strata]) for key in treatments
+    }
     return {key: pair[control] for key, pair in pairs.items()}, {key: pair[key] for key, pair in pairs.items()}
 
 
 def _gradients(arm: Moments) -> tuple[Floats, Floats]:
-    """Give the derivatives of an arm's value, and of its covariate's, by all of its columns' means."""
+    """Return the derivatives of an arm's value, and of its covariate's, by all of its columns' means."""
     own, before = np.zeros(len(arm.means)), np.zeros(len(arm.means))
     metric = len(arm.means) - arm.covariates
     _differentiate(arm.means, own, 0, metric)
@@ -119,8 +125,8 @@ def _differentiate(means: Floats, into: Floats, at: int, columns: int) -> None:
 
 
 def _covariate(arm: Moments) -> float:
-    told = arm.means[len(arm.means) - arm.covariates :]
-    return float(told[0] / told[1]) if arm.covariates == 2 else float(told[0])
+    before = arm.means[len(arm.means) - arm.covariates :]
+    return float(before[0] / before[1]) if arm.covariates == 2 else float(before[0])
 
 
 def _together(arms: Arms) -> Moments:

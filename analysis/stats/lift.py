@@ -41,10 +41,10 @@ def lift(control: Moments, treatment: Moments, confidence: float = 0.95, planned
 
     >>> a = Moments.from_sums(3407, 1396.87, 52377.9767)
     >>> b = Moments.from_sums(3461, 2422.7, 134698.29)
-    >>> found = lift(a, b)
-    >>> round(found.p_value, 5), round(found.relative.low, 5), round(found.relative.high, 5)
+    >>> result = lift(a, b)
+    >>> round(result.p_value, 5), round(result.relative.low, 5), round(result.relative.high, 5)
     (0.02016, 0.09406, 1.70869)
-    >>> list(found.to_frame().index)
+    >>> list(result.to_frame().index)
     ['alone', 'simultaneous', 'anytime']
     """
     kind: Kind = "ratio" if control.is_ratio else "mean"

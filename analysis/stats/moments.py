@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 def centre(mean: float | None) -> float:
     """
-    Give a constant near a mean, to subtract before values are squared and added up.
+    Return a constant near a mean, to subtract before values are squared and added up.
 
     It has 26 binary digits, so that subtracting it from whole numbers, and adding it back n times, loses nothing.
 
@@ -142,8 +142,8 @@ class Moments:
         """
         if covariates is None and covariate_denominators is not None:
             raise AnalysisError("Moments: found denominators of a covariate without the covariate; wanted both")
-        given = [values, denominators, covariates, covariate_denominators]
-        columns = [np.asarray(column, float) for column in given if column is not None]
+        arrays = [values, denominators, covariates, covariate_denominators]
+        columns = [np.asarray(column, float) for column in arrays if column is not None]
         if len({column.shape for column in columns}) > 1 or columns[0].ndim != 1:
             raise AnalysisError(f"Moments: found shapes {[c.shape for c in columns]}; wanted one value a unit in each")
         data = np.stack(columns)
@@ -154,25 +154,25 @@ class Moments:
         n = data.shape[1]
         means = data.mean(axis=1) if n else np.zeros(len(data))
         deviations = data - means[:, None]
-        known_before = sum(column is not None for column in given[2:])
+        known_before = sum(column is not None for column in arrays[2:])
         return cls(n, means, deviations @ deviations.T, known_before)
 
     @classmethod
     def of_estimate(cls, n: int, value: float, variance: float, ranked: Ranked | None = None) -> Moments:
-        """Give the moments of a mean over n units that has this value, and this variance as an estimate."""
+        """Return the moments of a mean over n units that has this value, and this variance as an estimate."""
         return cls(n, np.array([value]), np.array([[variance * n * (n - 1)]]), ranked=ranked)
 
     @classmethod
     def zeros(cls, n: int, k: int) -> Moments:
-        """Give the moments of n units whose k columns are all 0: visitors who bought nothing."""
+        """Return the moments of n units whose k columns are all 0: visitors who bought nothing."""
         return cls(n, np.zeros(k), np.zeros((k, k)))
 
     def pick(self, at: Sequence[int], covariates: int = 0) -> Moments:
-        """Give the moments of some of the columns, by their positions; the last ones may be covariates."""
+        """Return the moments of some of the columns, by their positions; the last ones may be covariates."""
         return Moments(self.n, self.means[list(at)], self.scatter[np.ix_(at, at)], covariates)
 
     def without_covariates(self) -> Moments:
-        """Give the moments of the metric alone."""
+        """Return the moments of the metric alone."""
         return self.pick(range(len(self.means) - self.covariates)) if self.covariates else self
 
     def __add__(self, other: Moments) -> Moments:

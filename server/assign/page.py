@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "storefront" / "crosslift.js"
 
 def arrange_page(assigned: Assigned) -> Assigned:
     """
-    Give each place on the page to the assignment that owns it: previews first, then what the visitor takes part in.
+    Return each place on the page to the assignment that owns it: previews first, then what the visitor takes part in.
 
     A visitor who is in one experiment of a layer is shown nothing of the layer's others, not even their controls: a control
     without an offer would not be a control. With a preview nobody is exposed, since what is shown is not what was assigned.

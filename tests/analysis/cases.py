@@ -137,7 +137,7 @@ def _order(unit: str, at: int, dice: random.Random, dearer: float, currency: str
 
 @cache
 def report_of(name: str) -> Report:
-    """Give the report of a case, out of a store of its own; made once."""
+    """Return the report of a case, out of a store of its own; made once."""
     case = CASES[name]
     with TemporaryDirectory() as folder:
         configs = Path(folder) / "configs"

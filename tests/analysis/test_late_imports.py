@@ -38,7 +38,7 @@ def test_commands_that_need_no_store_load_nothing_statistical(command: list[str]
 
 @pytest.fixture
 def configs(write_configs: WriteConfigs, store_url: str) -> Path:
-    """Give the folder of an experiment that sold something, in a store and in a lake beside it."""
+    """Return the folder of an experiment that sold something, in a store and in a lake beside it."""
     folder = write_configs(ab=MARGIN)
     with closing(open_store(store_url)) as store:
         world = World(store, folder)

@@ -75,7 +75,7 @@ def api(configs: Path, store: Store) -> Api:
 
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Give a folder with the npm clients of tests/node/package.json, installed when first asked for."""
+    """Return a folder with the npm clients of tests/node/package.json, installed when first asked for."""
 
     @functools.cache
     def installed() -> Path:

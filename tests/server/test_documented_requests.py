@@ -19,7 +19,7 @@ Serve = Callable[..., Server]
 
 
 def block(page: str, language: str, having: str) -> str:
-    """Give the one example of a language that holds a text."""
+    """Return the one example of a language that holds a text."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     (found,) = [one for one in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if having in one]
     return str(found)

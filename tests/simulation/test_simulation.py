@@ -30,7 +30,7 @@ START = 1_777_593_600_000
 
 
 def orders_of(variant: str, count: int, experiment: str = "product-page-placement") -> list[list[Event]]:
-    """Give the final orders of shoppers in one variant."""
+    """Return the final orders of shoppers in one variant."""
     found = []
     for number in range(count):
         shopper = visit(TRUTH, CONFIGS, 7, number, START)

@@ -29,7 +29,7 @@ def buy(page: Page, site: Site, product: str = "kettle-swan") -> None:
 
 
 def filled(page: Page) -> list[str]:
-    """Give the slots that hold something, and the dialogs."""
+    """Return the slots that hold something, and the dialogs."""
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll("[data-crosslift-slot]")].filter((slot) => slot.firstElementChild)
           .map((slot) => slot.dataset.crossliftSlot).concat([...document.querySelectorAll("dialog[open]")].map(() => "dialog"))"""

@@ -21,7 +21,7 @@ BUNDLE = "bundle-vs-separate:bundle"
 
 
 def nobody() -> str:
-    """Give an address where nobody listens."""
+    """Return an address where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 

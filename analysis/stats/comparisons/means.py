@@ -35,19 +35,19 @@ class Means:
         self.degrees_of_freedom = 1 / parts  # Welch (1947), Satterthwaite (1946)
 
     def relative_estimate(self) -> float:
-        """Give (treatment - control) / |control|."""
+        """Return (treatment - control) / |control|."""
         if self._mean_c == 0:
             raise Undefined("the control's value is 0")
         return self.estimate / abs(self._mean_c)
 
     def absolute(self, multiple: float) -> Bounds:
-        """Give the difference plus and minus a multiple of its standard error."""
+        """Return the difference plus and minus a multiple of its standard error."""
         half = multiple * self._std_error
         return self.estimate - half, self.estimate + half
 
     def relative(self, multiple: float) -> Bounds:
         """
-        Give the interval of the relative difference.
+        Return the interval of the relative difference.
 
         Raises:
             Undefined: The control's mean is not told from 0 at this width, so the interval has no ends.

@@ -42,20 +42,20 @@ class Proportions:
         self.statistic = float(proportions_ztest([self.x1, self.x0], [self.n1, self.n0])[0])
 
     def relative_estimate(self) -> float:
-        """Give (treatment - control) / control."""
+        """Return (treatment - control) / control."""
         if self.x0 == 0:
             raise Undefined("no unit of the control counts")
         return self.estimate / self.p0
 
     def absolute(self, multiple: float) -> Bounds:
-        """Give the differences whose score statistic stays within a multiple."""
+        """Return the differences whose score statistic stays within a multiple."""
         return (
             _crossing(lambda d: self._difference_score(d) - multiple, -1.0, self.estimate),
             _crossing(lambda d: self._difference_score(d) + multiple, self.estimate, 1.0),
         )
 
     def relative(self, multiple: float) -> Bounds:
-        """Give the ratios, less 1, whose score statistic stays within a multiple."""
+        """Return the ratios, less 1, whose score statistic stays within a multiple."""
         if self.x0 == 0:
             raise Undefined("no unit of the control counts")
         ratio = self.p1 / self.p0

@@ -32,14 +32,14 @@ class Quantiles:
         self.statistic = math.copysign(self._widest(), self.estimate)
 
     def relative_estimate(self) -> float:
-        """Give (treatment - control) / |control|."""
+        """Return (treatment - control) / |control|."""
         if self._at_c == 0:
             raise Undefined("the control's value is 0")
         return self.estimate / abs(self._at_c)
 
     def absolute(self, multiple: float) -> Bounds:
         """
-        Give the interval of the difference.
+        Return the interval of the difference.
 
         Raises:
             Undefined: There are too few values for one so wide.
@@ -52,7 +52,7 @@ class Quantiles:
 
     def relative(self, multiple: float) -> Bounds:
         """
-        Give the interval of the relative difference.
+        Return the interval of the relative difference.
 
         Raises:
             Undefined: There are too few values, or the control's interval holds 0.
@@ -66,13 +66,13 @@ class Quantiles:
         )
 
     def _ends(self, multiple: float) -> tuple[Bounds, Bounds]:
-        found = self._control.ends(multiple), self._treatment.ends(multiple)
-        if found[0] is None or found[1] is None:
+        ends = self._control.ends(multiple), self._treatment.ends(multiple)
+        if ends[0] is None or ends[1] is None:
             raise Undefined("too few values for an interval so wide")
-        return found[0], found[1]
+        return ends[0], ends[1]
 
     def _widest(self) -> float:
-        """Give the multiple up to which the interval leaves out 0."""
+        """Return the multiple up to which the interval leaves out 0."""
         inside, outside = 0.0, 40.0
         if not self._leaves_out_0(inside):
             return 0.0
@@ -90,7 +90,7 @@ class Quantiles:
 
 
 def _ratio_end(treatment: float, control: float, up: float, across: float, sign: int) -> float:
-    """Give the ratio r for which treatment - r x control lies just within the distances `up` and r x `across` of 0."""
+    """Return the ratio r for which treatment - r x control lies just within the distances `up` and r x `across` of 0."""
     a, b, c = control**2 - across**2, -2 * treatment * control, treatment**2 - up**2
     root = math.sqrt(max(0.0, b * b - 4 * a * c))
     if a <= 0:

@@ -37,7 +37,7 @@ class Ranked:
 
     def ends(self, multiple: float) -> tuple[float, float] | None:
         """
-        Give the order statistics that a multiple of the standard error lies between; None where there are too few values.
+        Return the order statistics that a multiple of the standard error lies between; None where there are too few values.
 
         Source: Deng, Knoblich, Lu (2018), KDD, section 4: ranks n (q -+ z sqrt(q (1 - q) / n)). They multiply the variance of
         independent values by the factor afterwards; taking the ranks that much further apart (Woodruff 1952, JASA 47, 635-646)
@@ -54,7 +54,7 @@ class Ranked:
 
 
 def middle(n: int, share: float) -> tuple[int, int]:
-    """Give the ranks, from 1, of the two values whose mean is the quantile: mostly one."""
+    """Return the ranks, from 1, of the two values whose mean is the quantile: mostly one."""
     at = share * n
     whole = round(at)
     if abs(at - whole) < 1e-9 * n:
@@ -63,14 +63,14 @@ def middle(n: int, share: float) -> tuple[int, int]:
 
 
 def rank_of(values: Mapping[int, int]) -> Callable[[int], float]:
-    """Give a function of a rank, from 1, of counted values in rising order."""
+    """Return a function of a rank, from 1, of counted values in rising order."""
     known, seen = list(values), list(accumulate(values.values()))
     return lambda rank: float(known[bisect_left(seen, rank)])
 
 
 def quantile(values: Mapping[int, int], share: float) -> float:
     """
-    Give a quantile of counted values.
+    Return a quantile of counted values.
 
     Args:
         values: How often each value occurs, in rising order of the values.

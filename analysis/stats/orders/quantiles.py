@@ -14,7 +14,7 @@ Z = float(norm.isf(0.025))
 
 def clustered(values: Mapping[int, int], share: float, below: Moments | None) -> Moments:
     """
-    Give the moments of an arm's quantile, in the values' unit.
+    Return the moments of an arm's quantile, in the values' unit.
 
     Args:
         values: How often each order value occurs, in rising order.
@@ -33,7 +33,7 @@ def clustered(values: Mapping[int, int], share: float, below: Moments | None) ->
 
 def arm(ranked: Ranked) -> Moments:
     """
-    Give the moments that a quantile is compared by: its value, the error that its interval says, and the order statistics.
+    Return the moments that a quantile is compared by: its value, the error that its interval says, and the order statistics.
 
     Raises:
         Undefined: There are too few values: n <= z^2 max(q / (1 - q), (1 - q) / q).
@@ -47,7 +47,7 @@ def arm(ranked: Ranked) -> Moments:
 
 
 def scaled(one: Moments, unit: float) -> Moments:
-    """Give a quantile's moments in another unit, such as major instead of minor."""
+    """Return a quantile's moments in another unit, such as major instead of minor."""
     ranked = one.ranked
     if ranked is None:
         return Moments.of_estimate(one.n, (one.value or 0.0) / unit, (one.variance or 0.0) / unit**2)
@@ -57,13 +57,13 @@ def scaled(one: Moments, unit: float) -> Moments:
 
 
 def cluster_factor(below: Moments, n: int) -> float:
-    """Give how much more a share of n orders varies than if they were independent; 1 where it cannot vary."""
+    """Return how much more a share of n orders varies than if they were independent; 1 where it cannot vary."""
     if below.variance is None or below.value is None or not 0 < below.value < 1:
         return 1.0
     return max(1e-9, below.variance / (below.value * (1 - below.value) / n))
 
 
 def reach(n: int, share: float, multiple: float) -> tuple[int, int]:
-    """Give the first and the last rank, from 1, that intervals up to a multiple of the standard error look at."""
+    """Return the first and the last rank, from 1, that intervals up to a multiple of the standard error look at."""
     step = multiple * math.sqrt(n * share * (1 - share)) + 2
     return max(1, math.floor(n * share - step)), min(n, math.ceil(n * share + step))

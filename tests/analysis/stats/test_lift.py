@@ -252,7 +252,7 @@ def test_scaling_and_swapping(first: list[float], second: list[float], factor: f
 
 
 def numbers(value: Any) -> list[float]:
-    """Give every number in nested JSON values."""
+    """Return every number in nested JSON values."""
     if isinstance(value, dict):
         return [number for one in value.values() for number in numbers(one)]
     return [value] if isinstance(value, float) else []
@@ -291,7 +291,7 @@ def test_wrong_use_is_refused() -> None:
 
 
 def rejects(make: Callable[[np.random.Generator], Moments], runs: int) -> float:
-    """Give the share of A/A experiments in which no difference is rejected at 5%."""
+    """Return the share of A/A experiments in which no difference is rejected at 5%."""
     dice = np.random.default_rng(20260501)
     return sum((lift(make(dice), make(dice)).p_value or 1) < 0.05 for _ in range(runs)) / runs
 

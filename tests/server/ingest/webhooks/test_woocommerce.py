@@ -17,7 +17,7 @@ def shop(make_shop: MakeShop) -> WebShop:
 
 
 def woo_order(**changes: Any) -> dict[str, Any]:
-    """Give an order of 2 x 10.00 less 2.00 in all, shipping 5.00, tax 1.80 and 0.50."""
+    """Return an order of 2 x 10.00 less 2.00 in all, shipping 5.00, tax 1.80 and 0.50."""
     told = {
         "id": 501,
         "status": "processing",
