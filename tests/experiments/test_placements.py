@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.placements import PLACEMENT_TABLE, is_seen_before
+from experiments.placements import PLACEMENT_TABLE, is_seen_before, with_tables
+from tests.conftest import ROOT
 
 
 def test_every_placement_has_a_moment_or_says_that_it_has_none() -> None:
@@ -14,3 +15,11 @@ def test_every_placement_has_a_moment_or_says_that_it_has_none() -> None:
     assert not is_seen_before("announcement_bar", "own-trigger")
     with pytest.raises(KeyError):
         is_seen_before("footer", "cart")
+
+
+@pytest.mark.parametrize("page", ["declaring.md", "storefront.md"])
+def test_the_documented_tables_are_those_of_the_code(page: str) -> None:
+    """`python -m experiments.placements docs` has nothing to write."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert "<!-- table: placements -->" in text
+    assert with_tables(text) == text

@@ -7,9 +7,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from experiments.placements import PLACEMENT_TABLE
 from tests.storefront.conftest import BUNDLE, COMPLEMENTS, OpenShop, Site, declare
 
-SLOTS = ("below_product", "sidebar", "cart", "checkout", "post_purchase", "announcement_bar")
+SLOTS = tuple(placement.name for placement in PLACEMENT_TABLE if placement.slot)
 SHIFT = """() => new Promise((done) => {
   let sum = 0;
   new PerformanceObserver((list) => list.getEntries().forEach((entry) => { if (!entry.hadRecentInput) sum += entry.value; }))
