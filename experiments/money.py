@@ -38,7 +38,7 @@ MAX_MINOR = 10**15
 
 
 def exponent(currency: str) -> int:
-    """Give the decimal places of a currency's minor unit; 2 for USD, 0 for JPY (ISO 4217)."""
+    """Return the decimal places of a currency's minor unit; 2 for USD, 0 for JPY (ISO 4217)."""
     return _EXPONENTS.get(currency, 2)
 
 
@@ -74,7 +74,7 @@ def convert(minor: int, currency: str, rate: Decimal, into: str) -> int:
 
 
 def share(amount: int, part: int, whole: int) -> int:
-    """Give the share of an amount that falls on a part, rounded half up; 0 where there is no whole."""
+    """Return the share of an amount that falls on a part, rounded half up; 0 where there is no whole."""
     return (2 * amount * part + whole) // (2 * whole) if whole > 0 else 0
 
 

@@ -124,7 +124,7 @@ Margin = Annotated[float, Percent(-1, 0, "the loss that is still accepted, from 
 
 
 def _texts(pattern: str, wanted: str) -> tuple[BeforeValidator, WithJsonSchema]:
-    """Give what makes a `str` a text of one pattern, for the validator and for editors."""
+    """Return what makes a `str` a text of one pattern, for the validator and for editors."""
     schema = {"type": "string", "pattern": f"^(?:{pattern})$", "description": wanted}
     return BeforeValidator(_pattern(pattern, wanted)), WithJsonSchema(schema)
 

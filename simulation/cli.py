@@ -91,7 +91,7 @@ def _show(counts: Counter[str], seed: int, start_ms: int, format_: str) -> None:
 
 
 def _start_ms(start: str | None, days: int) -> int:
-    """Give the start in milliseconds; by default so long ago that the last shopper's week is over."""
+    """Return the start in milliseconds; by default so long ago that the last shopper's week is over."""
     from simulation.shoppers import past_start_ms
 
     if start is None:

@@ -53,7 +53,7 @@ def run_demo(configs_dir: str, shoppers: int | None, seed: int, console: Console
 
 
 def fresh_store() -> str:
-    """Give an empty store in the demo's folder."""
+    """Return an empty store in the demo's folder."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / "crosslift.db"
     for suffix in ("", "-wal", "-shm"):
@@ -62,7 +62,7 @@ def fresh_store() -> str:
 
 
 def free_port() -> int:
-    """Give a port of this machine that nobody listens on."""
+    """Return a port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         return int(bound.getsockname()[1])
 

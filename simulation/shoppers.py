@@ -20,7 +20,7 @@ PREFIX = "simulated-"  # what reports know made-up visitors by
 
 
 def past_start_ms(days: int) -> int:
-    """Give when the first of `days` days may begin, so long ago that the last shopper's week is over."""
+    """Return when the first of `days` days may begin, so long ago that the last shopper's week is over."""
     today = int(time.time() * 1000) // DAY_MS * DAY_MS
     return today - (days + 8) * DAY_MS
 
@@ -48,7 +48,7 @@ def visit(truth: Truth, configs: Configs, seed: int, number: int, start_ms: int)
 
 
 def browse(shopper: Visit, key: str, assignment: Mapping[str, Any]) -> Iterator[Event]:
-    """Give the exposure and what is seen and clicked; a variant that shows nothing has an exposure all the same."""
+    """Return the exposure and what is seen and clicked; a variant that shows nothing has an exposure all the same."""
     dice = random.Random(f"browse:{shopper.visitor_id}:{key}")
     yield {
         "type": "exposure",
@@ -76,7 +76,7 @@ def browse(shopper: Visit, key: str, assignment: Mapping[str, Any]) -> Iterator[
 
 
 def buy(shopper: Visit, truth: Truth, configs: Configs, key: str | None, variant: str | None) -> Iterator[Event]:
-    """Give the shopper's orders and their later refunds; the variant changes how many buy, and what they add."""
+    """Return the shopper's orders and their later refunds; the variant changes how many buy, and what they add."""
     dice = random.Random(f"buy:{shopper.visitor_id}")
     behaviour = truth.behaviour(key or "", variant or "")
     if dice.random() >= truth.conversion * (1 + behaviour.conversion):
@@ -128,6 +128,6 @@ def _line(line_id: str, product: Product, currency: str) -> Event:
 
 
 def _refunded(order: Event, at_ms: int) -> Event:
-    """Give the order's later state: the money back, and the goods too."""
+    """Return the order's later state: the money back, and the goods too."""
     paid = order["gross_minor"] - order["discount_minor"]
     return order | {"updated_at_ms": at_ms, "refunded_minor": paid, "cost_minor": 0}

@@ -37,7 +37,7 @@ class Truth(Declared):
     experiments: dict[str, dict[str, Behaviour]] = Field(default_factory=dict)
 
     def behaviour(self, experiment: str, variant: str) -> Behaviour:
-        """Give what a variant changes; one that is not named changes nothing."""
+        """Return what a variant changes; one that is not named changes nothing."""
         return self.experiments.get(experiment, {}).get(variant) or Behaviour.model_construct(
             conversion=0.0, attach=self.attach
         )
@@ -89,14 +89,14 @@ def _undeclared(source: Source, truth: Truth, configs: Configs) -> Iterator[Faul
 
 
 def mains(products: Mapping[str, Product]) -> dict[str, float]:
-    """Give the products that shoppers look at, with how often: the cheaper the oftener, which skews order values."""
+    """Return the products that shoppers look at, with how often: the cheaper the oftener, which skews order values."""
     found = {key: 1 / float(one.price) for key, one in products.items() if one.complements and one.price}
     whole = sum(found.values())
     return {key: share / whole for key, share in found.items()}
 
 
 def true_lifts(truth: Truth, configs: Configs, experiment: str) -> dict[str, TrueLifts]:
-    """Give every variant's true lifts, worked out from its behaviour, its discount and the catalogue."""
+    """Return every variant's true lifts, worked out from its behaviour, its discount and the catalogue."""
     declared = configs.experiments[experiment]
     audience = {key: share for key, share in mains(configs.products).items() if admits(configs, experiment, key)}
     whole = sum(audience.values()) or 1.0
@@ -137,12 +137,12 @@ def admits(configs: Configs, experiment: str, product_id: str) -> bool:
 
 
 def page_context(product: Product) -> dict[str, str]:
-    """Give the context of a product's page; its first tag is its category."""
+    """Return the context of a product's page; its first tag is its category."""
     return {"product_id": product.id, "category": product.tags[0] if product.tags else ""}
 
 
 def bundle_discount(variant: Variant) -> float:
-    """Give the share taken off when a complement is bought as a bundle; 0 for other offers."""
+    """Return the share taken off when a complement is bought as a bundle; 0 for other offers."""
     offer = variant.offer
     if offer is None or offer.kind != "bundle" or not (offer.discount or "").endswith("%"):
         return 0.0

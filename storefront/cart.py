@@ -56,7 +56,7 @@ def _item(configs: Configs, one: object) -> dict[str, Any]:
 
 
 def added(cart: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give the cart with items added; the same thing from the same offer is one line."""
+    """Return the cart with items added; the same thing from the same offer is one line."""
     lines = [dict(line) for line in cart]
     for item in items:
         same = next((line for line in lines if {**line, "quantity": 0} == {**item, "quantity": 0}), None)
@@ -89,7 +89,7 @@ def _discount(configs: Configs, bundle: str) -> str | None:
 
 
 def order_event(lines: Sequence[Line], order_id: str, visitor_id: str | None, at_ms: int) -> dict[str, Any]:
-    """Give the order as `POST /v1/events` takes it."""
+    """Return the order as `POST /v1/events` takes it."""
     told = []
     for line in lines:
         experiment, _, variant = (line.offer or "").partition(":")

@@ -135,7 +135,7 @@ def _add_sessions(app: Flask) -> None:
 
 
 def context_of(product: Product) -> dict[str, Any]:
-    """Give what a product's page tells of itself; a shop knows its categories, here the first tag."""
+    """Return what a product's page tells of itself; a shop knows its categories, here the first tag."""
     return {"product_id": product.id, **({"category": product.tags[0]} if product.tags else {})}
 
 
@@ -155,7 +155,7 @@ def _add_pages(app: Flask, configs: Configs, show: Any) -> None:
 
     @app.get("/images/<product_id>.svg")
     def image(product_id: str) -> Response:
-        """Give its picture; a plain one where there is none."""
+        """Return its picture; a plain one where there is none."""
         known = product_id if (PICTURES / f"{product_id}.svg").is_file() else "other"
         return send_from_directory(PICTURES, f"{known}.svg", max_age=86_400)
 

@@ -10,7 +10,7 @@ Prepared = tuple[tuple[str, frozenset[str] | None, Condition], ...]
 
 
 def prepare(audience: Mapping[str, Condition]) -> Prepared:
-    """Give the conditions for `meets`: each attribute's, and the texts that meet it where nothing but a list is asked for."""
+    """Return the conditions for `meets`: each attribute's, and the texts that meet it where nothing but a list is asked for."""
     return tuple((attribute, _texts(condition), condition) for attribute, condition in audience.items())
 
 
@@ -27,7 +27,7 @@ def meets(audience: Prepared, context: Context) -> bool:
 
 
 def listed(condition: Condition) -> list[Any] | None:
-    """Give the values besides which nothing meets a condition; None where it names none."""
+    """Return the values besides which nothing meets a condition; None where it names none."""
     if condition.equals is not None:
         return [condition.equals]
     return condition.in_

@@ -106,7 +106,7 @@ def _prepared(experiment: Experiment) -> _Prepared:
 
 
 def draw(text: str) -> float:
-    """Give the first 53 bits of SHA-256 of a text (UTF-8) as a share in [0, 1)."""
+    """Return the first 53 bits of SHA-256 of a text (UTF-8) as a share in [0, 1)."""
     return _share(sha256(text.encode()).digest())
 
 
@@ -119,7 +119,7 @@ def _score(weight: float, share: float) -> float:
 
 
 def scores(experiment: Experiment, unit_id: str) -> dict[str, float]:
-    """Give every variant's score for a unit; a variant of weight 0 scores 0 and is never chosen."""
+    """Return every variant's score for a unit; a variant of weight 0 scores 0 and is never chosen."""
     salt = experiment.salt or experiment.key
     found = {}
     for key, variant in experiment.variants.items():
@@ -129,7 +129,7 @@ def scores(experiment: Experiment, unit_id: str) -> dict[str, float]:
 
 
 def choose(experiment: Experiment, unit_id: str) -> str:
-    """Give the variant with the largest of the `scores`, without asking whether the unit takes part."""
+    """Return the variant with the largest of the `scores`, without asking whether the unit takes part."""
     return _chosen(_prepared(experiment), unit_id)
 
 
@@ -147,7 +147,7 @@ def _chosen(ready: _Prepared, unit_id: str) -> str:
 
 
 def unit_id_of(kind: str, visitor_id: str | None, context: Context) -> str | None:
-    """Give the id of a kind of unit, without white space around it; None where the request does not name a usable one."""
+    """Return the id of a kind of unit, without white space around it; None where the request does not name a usable one."""
     unit = visitor_id if kind == "visitor_id" else context.get(kind)
     text = str(unit).strip() if isinstance(unit, (str, int)) and not isinstance(unit, bool) else ""
     return text if 0 < len(text) <= MAX_UNIT_ID and text.isprintable() else None
@@ -155,7 +155,7 @@ def unit_id_of(kind: str, visitor_id: str | None, context: Context) -> str | Non
 
 def unit_of(experiment: Experiment, visitor_id: str | None, context: Context) -> str:
     """
-    Give the id of the unit that an experiment randomises, without white space around it.
+    Return the id of the unit that an experiment randomises, without white space around it.
 
     Raises:
         RequestError: The request does not name it.
@@ -217,7 +217,7 @@ def in_traffic(experiment: Experiment, unit_id: str) -> bool:
 
 
 def serve(experiment: Experiment, key: str, reason: Reason) -> Assignment:
-    """Give one variant of an experiment for a stated reason."""
+    """Return one variant of an experiment for a stated reason."""
     variant = experiment.variants[key]
     return Assignment(key, variant.placement, variant.offer, reason)
 
@@ -240,7 +240,7 @@ def explain(
     experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, holdout: float = 0.0
 ) -> tuple[list[Step], Assignment]:
     """
-    Give each step of an assignment with its figures, and the assignment itself.
+    Return each step of an assignment with its figures, and the assignment itself.
 
     Raises:
         RequestError: The unit id is empty.

@@ -8,7 +8,7 @@ HELD_OUT, PROGRAMME = "held_out", "programme"
 
 def holdout_experiment(shop: Shop) -> Experiment:
     """
-    Give the experiment that the holdout is: visitors who see no cross-sell against those who see the programme.
+    Return the experiment that the holdout is: visitors who see no cross-sell against those who see the programme.
 
     Both are exposed at the trigger of the first experiment that they take part in, or would if they were not held out.
 

@@ -33,7 +33,7 @@ class Viewing(NamedTuple):
 
 
 def chosen(offer: Offer, products: Products, viewing: Viewing) -> list[str]:
-    """Give the ids of the products that an offer of products shows."""
+    """Return the ids of the products that an offer of products shows."""
     if offer.products == "complements":
         ids = products[viewing.current].complements if viewing.current in products else []
     else:
@@ -83,11 +83,11 @@ class PreparedOffer:
         return self._is_relative or not self._listed.isdisjoint(viewing.avoid)
 
     def ids(self, viewing: Viewing) -> list[str]:
-        """Give the ids of the products that it shows."""
+        """Return the ids of the products that it shows."""
         return chosen(self.offer, self._products, viewing)
 
     def shown(self, viewing: Viewing) -> orjson.Fragment | dict[str, Any] | None:
-        """Give what `resolve` gives, in parts that orjson encodes to the same."""
+        """Return what `resolve` gives, in parts that orjson encodes to the same."""
         if self.offer.products != "complements" and self._listed.isdisjoint(viewing.avoid):
             return self._usual
         ids = self.ids(viewing)
@@ -100,7 +100,7 @@ def encode(value: dict[str, Any]) -> bytes:
 
 
 def encode_products(products: Products) -> dict[str, orjson.Fragment]:
-    """Give each product of a catalogue as offers show it, for `PreparedOffer`."""
+    """Return each product of a catalogue as offers show it, for `PreparedOffer`."""
     return {key: orjson.Fragment(encode(_shown(product))) for key, product in products.items()}
 
 
@@ -135,7 +135,7 @@ def price_bundle(
 
 
 def saving_minor(discount: str | None, full_minor: int, currency: str) -> int:
-    """Give what a discount, such as `10%` or `5.00`, takes off an amount; half a minor unit goes to the even one."""
+    """Return what a discount, such as `10%` or `5.00`, takes off an amount; half a minor unit goes to the even one."""
     if discount is None:
         return 0
     if not discount.endswith("%"):

@@ -38,14 +38,14 @@ class _Mac:
         self._outer = sha256(bytes(byte ^ 0x5C for byte in block)).copy
 
     def of(self, rest: bytes) -> bytes:
-        """Give it as base64url."""
+        """Return it as base64url."""
         inner, outer = self._inner(), self._outer()
         inner.update(rest)
         outer.update(inner.digest())
         return b2a_base64(outer.digest()[:_MAC_BYTES], newline=False).translate(_URL_SAFE, b"=")
 
     def sign(self, told: tuple[Any, ...]) -> str:
-        """Give a token that says so: base64url (RFC 4648, section 5) of the JSON without padding, a dot, and of its MAC."""
+        """Return a token that says so: base64url (RFC 4648, section 5) of the JSON without padding, a dot, and of its MAC."""
         body = b2a_base64(orjson.dumps(told), newline=False).translate(_URL_SAFE, b"=")
         return (body + b"." + self.of(body)).decode()
 
@@ -59,7 +59,7 @@ class Signer:
 
     def sign(self, claim: tuple[str, str, str, int], now_s: int) -> str:
         """
-        Give the token: base64url of `[experiment, variant, unit, epoch, expires_s]`, a dot, base64url of the MAC.
+        Return the token: base64url of `[experiment, variant, unit, epoch, expires_s]`, a dot, base64url of the MAC.
 
         Args:
             claim: A `Claim`, or its values.
@@ -69,7 +69,7 @@ class Signer:
 
     def verify(self, token: str, at_s: int) -> Claim:
         """
-        Give what a token vouches for.
+        Return what a token vouches for.
 
         Args:
             token: As `sign` gave it.
@@ -89,12 +89,12 @@ class Signer:
         return Claim(experiment, variant, unit_id, epoch)
 
     def sign_preview(self, experiment: str, variant: str, expires_s: int) -> str:
-        """Give the token of a preview link: base64url of `[experiment, variant, expires_s]`, a dot, base64url of the MAC."""
+        """Return the token of a preview link: base64url of `[experiment, variant, expires_s]`, a dot, base64url of the MAC."""
         return self._preview.sign((experiment, variant, expires_s))
 
     def verify_preview(self, token: str, now_s: int) -> tuple[str, str]:
         """
-        Give the experiment and variant of a preview token.
+        Return the experiment and variant of a preview token.
 
         Raises:
             RequestError: It is not ours, was changed, or has expired.

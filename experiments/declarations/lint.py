@@ -54,7 +54,7 @@ class Eligible:
         self._troubles: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
 
     def mains(self, experiment: Experiment) -> dict[str, Product]:
-        """Give the eligible products, by what the audience asks of `product_id` and `category` (a tag)."""
+        """Return the eligible products, by what the audience asks of `product_id` and `category` (a tag)."""
         asked = {name: one for name, one in experiment.audience.items() if name in ("product_id", "category")}
         key = repr(asked)
         if key not in self._mains:
@@ -69,7 +69,7 @@ class Eligible:
         return self._mains[key]
 
     def troubles(self, experiment: Experiment, kind: str) -> tuple[list[str], list[str]]:
-        """Give the complements that the catalogue lacks, and those whose price does not suit the kind of offer."""
+        """Return the complements that the catalogue lacks, and those whose price does not suit the kind of offer."""
         mains = self.mains(experiment)
         key = (str(id(mains)), kind)
         if key not in self._troubles:
@@ -89,7 +89,7 @@ class Eligible:
 
 
 def lint(configs: Configs) -> list[Lint]:
-    """Give what is wrong with declarations that are valid, file by file."""
+    """Return what is wrong with declarations that are valid, file by file."""
     found: list[Lint] = []
     catalogue = Eligible(configs.products, configs.shop.addon_ratio)
     complementary = {other for one in configs.products.values() for other in one.complements}

@@ -43,7 +43,7 @@ class Configs:
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False)
 
     def costs_minor(self) -> dict[str, int]:
-        """Give the cost of goods of every product that has one, in minor units."""
+        """Return the cost of goods of every product that has one, in minor units."""
         known = {key: product.cost for key, product in self.products.items() if product.cost is not None}
         return {key: to_minor(cost, self.shop.currency) for key, cost in known.items()}
 
@@ -199,7 +199,7 @@ def _contradictions(source: Source, declared: Declared) -> Iterator[Fault]:
 
 
 def _faults_of_the_rest(source: Source, model: type[Declared], error: ValidationError) -> list[Fault]:
-    """Give the contradictions of a faulty declaration, as far as they can be told without its faulty parts."""
+    """Return the contradictions of a faulty declaration, as far as they can be told without its faulty parts."""
     rest = copy.deepcopy(source.value)
     for details in error.errors(include_url=False):
         path = _path_in_file(source.value, details["loc"])
@@ -249,7 +249,7 @@ def _wanted(model: type[BaseModel], details: ErrorDetails) -> str:
 
 
 def known_keys(annotation: Any, loc: KeyPath) -> list[str]:
-    """Give the keys that a model knows at a location inside it; none where any key may stand."""
+    """Return the keys that a model knows at a location inside it; none where any key may stand."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
         found = (known_keys(member, loc) for member in typing.get_args(annotation) if member is not type(None))
         return next((keys for keys in found if keys), [])

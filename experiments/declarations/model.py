@@ -124,7 +124,7 @@ class Variant(Declared):
     offer: Offer | None = None
 
     def contradictions(self, path: KeyPath) -> Iterator[Contradiction]:
-        """Give what is wrong between the fields of the variant at a path."""
+        """Return what is wrong between the fields of the variant at a path."""
         if self.placement == "none" and self.offer:
             yield (*path, "offer"), "an offer with `placement: none`", "a placement, or no offer"
         if self.placement != "none" and not self.offer:
@@ -150,7 +150,7 @@ class CustomMetric(Declared):
     better: Literal["higher", "lower"] = "higher"
 
     def contradictions(self, path: KeyPath) -> Iterator[Contradiction]:
-        """Give what is wrong between the fields of the metric at a path."""
+        """Return what is wrong between the fields of the metric at a path."""
         if self.kind == "ratio" and self.per is None:
             yield path, "a ratio of one column", "`per`: the column that it is divided by"
         if self.kind != "ratio" and self.per is not None:
@@ -229,7 +229,7 @@ class Experiment(Declared):
         return {key: variant.weight for key, variant in self.variants.items()}
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Give what is wrong between fields that are each right by themselves."""
+        """Return what is wrong between fields that are each right by themselves."""
         if self.key == HOLDOUT:
             yield ("key",), f"`{HOLDOUT}`, which is the shop's own", "another key"
         if not any(self.weights.values()):
@@ -287,7 +287,7 @@ class OrderRules(Declared):
     trust_browser: bool = False
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Give what a preset already says."""
+        """Return what a preset already says."""
         if self.preset and self.model_fields_set & {"tax", "shipping", "refunds"}:
             yield ("orders",), "a preset beside rules of its own", "the preset, or tax, shipping and refunds"
 
@@ -316,7 +316,7 @@ class Shop(Declared):
     orders: OrderRules = OrderRules()
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Give what is wrong between fields that are each right by themselves."""
+        """Return what is wrong between fields that are each right by themselves."""
         yield from self.orders.contradictions()
         if self.currency in self.orders.rates:
             yield ("orders", "rates"), f"a rate of {self.currency}, the shop's own currency", "rates of others"
@@ -341,7 +341,7 @@ class Catalog(Declared):
     products: list[Product] = []
 
     def contradictions(self) -> Iterator[Contradiction]:
-        """Give the ids that stand twice."""
+        """Return the ids that stand twice."""
         seen: dict[str, int] = {}
         for index, product in enumerate(self.products):
             if product.id in seen:
@@ -351,7 +351,7 @@ class Catalog(Declared):
 
 
 def declared_dict(experiment: Experiment) -> dict[str, Any]:
-    """Give a declaration as plain JSON values, the way a merchant would write it."""
+    """Return a declaration as plain JSON values, the way a merchant would write it."""
     return experiment.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

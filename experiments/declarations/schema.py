@@ -14,7 +14,7 @@ MODELS: dict[str, type[Declared]] = {
 
 
 def schema_text(model: type[Declared]) -> str:
-    """Give a model's schema as the text of its file."""
+    """Return a model's schema as the text of its file."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 

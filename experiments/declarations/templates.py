@@ -15,7 +15,7 @@ _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 
 
 def describe_templates() -> list[tuple[str, str]]:
-    """Give every template's name and its question."""
+    """Return every template's name and its question."""
     found = sorted(
         file.name
         for file in files("experiments.declarations").joinpath("template_files").iterdir()
@@ -67,7 +67,7 @@ def _text(name: str) -> str:
 
 
 def _products(configs: Configs) -> dict[str, str]:
-    """Give the catalogue's dearest product, and its cheapest complement."""
+    """Return the catalogue's dearest product, and its cheapest complement."""
     by_price = sorted(configs.products.values(), key=lambda product: product.price)
     complements = {other for product in by_price for other in product.complements}
     cheap = next((product.id for product in by_price if product.id in complements), "YOUR-PRODUCT")

@@ -54,7 +54,7 @@ class Source:
     faults: tuple[Fault, ...] = ()
 
     def line(self, path: KeyPath) -> int:
-        """Give the line of a path, or of its nearest parent that stands in the file."""
+        """Return the line of a path, or of its nearest parent that stands in the file."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
