@@ -132,7 +132,7 @@ def _over(treatment: float, control: float) -> float | None:
 
 
 def admits(configs: Configs, experiment: str, product_id: str) -> bool:
-    """Tell whether an experiment takes visitors of a product's page."""
+    """Check whether an experiment takes visitors of a product's page."""
     return first_failing(configs.experiments[experiment].audience, page_context(configs.products[product_id])) is None
 
 

@@ -15,7 +15,7 @@ def prepare(audience: Mapping[str, Condition]) -> Prepared:
 
 
 def meets(audience: Prepared, context: Context) -> bool:
-    """Tell whether all conditions hold."""
+    """Check whether all conditions hold."""
     for attribute, texts, condition in audience:
         value = context.get(attribute)
         if texts is not None and value.__class__ is str:

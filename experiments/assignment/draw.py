@@ -204,13 +204,13 @@ def assign(experiment: Experiment, unit_id: str, context: Context = _EMPTY, *, h
 
 
 def in_layer(experiment: Experiment, unit_id: str) -> bool:
-    """Tell whether a unit falls into the experiment's range of its layer; without a layer all do."""
+    """Check whether a unit falls into the experiment's range of its layer; without a layer all do."""
     layer = experiment.layer
     return layer is None or layer.start <= draw(f"layer:{layer.name}:{unit_id}") < layer.end
 
 
 def in_traffic(experiment: Experiment, unit_id: str) -> bool:
-    """Tell whether a unit falls into the share of traffic that takes part; raising the share never puts anybody out."""
+    """Check whether a unit falls into the share of traffic that takes part; raising the share never puts anybody out."""
     return (
         experiment.traffic >= 1 or draw(f"traffic:{experiment.salt or experiment.key}:{unit_id}") < experiment.traffic
     )

@@ -79,7 +79,7 @@ class PreparedOffer:
         self._declared = offer.model_dump(mode="json", exclude_none=True)
 
     def varies(self, viewing: Viewing) -> bool:
-        """Tell whether what it shows, or its price as a bundle, may depend on this viewing."""
+        """Check whether what it shows, or its price as a bundle, may depend on this viewing."""
         return self._is_relative or not self._listed.isdisjoint(viewing.avoid)
 
     def ids(self, viewing: Viewing) -> list[str]:

@@ -63,7 +63,7 @@ class _Visit:
             return serve(prepared.experiment, prepared.experiment.control, "fault")
 
     def _occupies(self, layer: str | None) -> bool:
-        """Tell whether the visitor is in an experiment of a layer: controls of its others would stand beside its variant."""
+        """Check whether the visitor is in an experiment of a layer: controls of its others would stand beside its variant."""
         is_occupied = self._occupied.get(layer)
         if is_occupied is None:
             is_occupied = self._occupied[layer] = any(map(self._is_in, self.live.prepared.layers[layer]))

@@ -91,7 +91,7 @@ class Secrets:
         self._lock = threading.Lock()
 
     def is_signed(self, platform: Platform, shop: str, content: bytes, signature: str) -> bool:
-        """Tell whether a signature is that of a body by one of the shop's secrets."""
+        """Check whether a signature is that of a body by one of the shop's secrets."""
         if self._matches(platform, shop, content, signature, REFRESH_S):
             return True
         return self._matches(platform, shop, content, signature, 0.1)  # the secret may have been added just now
