@@ -4,8 +4,10 @@ The report on an experiment: read once from a store into a study, then computed 
 What computes is imported on a thread while the engine runs the first queries: SciPy's `stats` alone takes most of a second.
 """
 
+import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,11 +64,24 @@ def report(
     experiment = _experiment(loaded, key)
     now_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
     asked_too = [_experiment(loaded, other) for other in others]
-    # Not before the store is open: Spark starts Java, and a fork while another thread is inside OpenBLAS hangs both.
-    study = read_study(store, loaded, experiment, now_ms, asked_too, lambda: preload("analysis.reports.compute"))
-    from analysis.reports.compute import compute  # waits for the thread
+    with _without_collection():
+        # Not before the store is open: Spark starts Java, and a fork while another thread is inside OpenBLAS hangs both.
+        study = read_study(store, loaded, experiment, now_ms, asked_too, lambda: preload("analysis.reports.compute"))
+        from analysis.reports.compute import compute  # waits for the thread
 
-    return compute(study, bayesian=bayesian)
+        return compute(study, bayesian=bayesian)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause the collection of cycles: looking for them among all that imports make takes a tenth of a small report's time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _experiment(loaded: Configs, key: str) -> Experiment:

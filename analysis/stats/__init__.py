@@ -9,7 +9,6 @@ SLOW = (
     "statsmodels.stats.meta_analysis",
     "statsmodels.stats.proportion",
     "statsmodels.stats.power",
-    "statsmodels.regression.linear_model",
 )
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from statsmodels.regression.linear_model import WLS
 from statsmodels.stats.meta_analysis import combine_effects
 
 from analysis.stats.boundaries.multiplicity import corrected
@@ -269,7 +268,7 @@ def interact(
         return CrossEffects(units, None, {}, "no orders of units that met both experiments")
     # A cell in which nobody bought does not vary, and a weight must be finite.
     weights = 1 / np.maximum(variances, SMALLEST_VARIANCE * variances.max())
-    fit = WLS(values, np.eye(len(values)), weights=weights).fit(cov_type="fixed scale")
+    fit = _weighted_fit(values, np.eye(len(values)), weights)
     tests = fit.t_test(contrasts)
     ends = zip(np.atleast_1d(tests.effect), tests.conf_int(alpha=1 - confidence), strict=True)
     intervals = iter([Interval(float(effect), float(low), float(high)) for effect, (low, high) in ends])
@@ -307,5 +306,12 @@ def fit_line(x: Sequence[float], estimates: Sequence[float], variances: Sequence
         x, estimates, variances: Shape (n,), n >= 2; variances above 0.
     """
     design = np.column_stack([np.ones(len(x)), x])
-    fit = WLS(estimates, design, weights=1 / np.asarray(variances)).fit(cov_type="fixed scale")
+    fit = _weighted_fit(estimates, design, 1 / np.asarray(variances))
     return Line(float(fit.params[1]), float(fit.params[0]), float(fit.pvalues[1]))
+
+
+def _weighted_fit(values: Sequence[float] | Floats, design: Floats, weights: Floats) -> Any:
+    """Fit a regression whose weights are inverse variances, by statsmodels; imported here, since few reports come to it."""
+    from statsmodels.regression.linear_model import WLS
+
+    return WLS(values, design, weights=weights).fit(cov_type="fixed scale")
